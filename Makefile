@@ -1,0 +1,37 @@
+# Everything a newcomer needs: `make demo` shows the main job, `make test` checks it all.
+# Each target sets up what is missing; nothing outside this folder is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# constraints.txt pins every package, those of build environments included: torch's CPU build is one exact version.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PROJECTS := pyproject.toml plugins/encoder_only/pyproject.toml registry/pyproject.toml
+CODE := zoo plugins registry tests demo.py
+
+.PHONY: setup demo test lint format clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: constraints.txt $(PROJECTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -e '.[test]' -e plugins/encoder_only -e 'registry[server]'
+	touch $@
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy zoo plugins/encoder_only/zoo_encoder_only registry/zoo_registry
+
+format: setup
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Encoder-only architectures for Zoo, one module each."""

@@ -1,0 +1,72 @@
+"""Zoo: get, run, fine-tune and share transformer checkpoints. See docs/architecture.md for the way through the code.
+
+Names are resolved on first use, so that `import zoo` imports neither torch nor pydantic nor any plugin.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.architecture import Architecture, Head
+    from zoo.checkpoint.layout import Layout
+    from zoo.checkpoint.manifest import Checkpoint, Manifest
+    from zoo.errors import ZooError
+    from zoo.hookspecs import hookimpl
+    from zoo.host import ArchitectureInfo, get_architecture, list_architectures
+    from zoo.hub.catalogue import list_checkpoints
+    from zoo.hub.pulling import pull
+    from zoo.loading import build, load, make_spec
+    from zoo.model import Model
+    from zoo.publishing import push
+    from zoo.tasks.fill_mask import Fill
+    from zoo.tasks.question_answering import Answer
+    from zoo.tasks.text_classification import Label
+    from zoo.tasks.token_classification import Entity
+    from zoo.training.config import FinetuneConfig
+    from zoo.training.finetuning import FinetuneResult, finetune
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "zoo.tasks.question_answering",
+    "Architecture": "zoo.architecture",
+    "ArchitectureInfo": "zoo.host",
+    "Checkpoint": "zoo.checkpoint.manifest",
+    "Entity": "zoo.tasks.token_classification",
+    "Fill": "zoo.tasks.fill_mask",
+    "FinetuneConfig": "zoo.training.config",
+    "FinetuneResult": "zoo.training.finetuning",
+    "Head": "zoo.architecture",
+    "Label": "zoo.tasks.text_classification",
+    "Layout": "zoo.checkpoint.layout",
+    "Manifest": "zoo.checkpoint.manifest",
+    "Model": "zoo.model",
+    "ZooError": "zoo.errors",
+    "build": "zoo.loading",
+    "finetune": "zoo.training.finetuning",
+    "get_architecture": "zoo.host",
+    "hookimpl": "zoo.hookspecs",
+    "list_architectures": "zoo.host",
+    "list_checkpoints": "zoo.hub.catalogue",
+    "load": "zoo.loading",
+    "make_spec": "zoo.loading",
+    "pull": "zoo.hub.pulling",
+    "push": "zoo.publishing",
+}
+__all__ = [
+    "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
+    "Head", "Label", "Layout", "Manifest", "Model", "ZooError", "build", "finetune", "get_architecture", "hookimpl",
+    "list_architectures", "list_checkpoints", "load", "make_spec", "pull", "push",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

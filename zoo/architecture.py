@@ -1,0 +1,81 @@
+"""Architecture: the one value that a plugin hands over, and its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zoo.checkpoint.layout import Layout
+from zoo.errors import InvalidPlugin, UnknownTask
+from zoo.specs import Kind, Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FEATURES = "feature-extraction"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The layers that a task adds to the backbone.
+
+    task: the Hub's pipeline tag. classes: names in `architectures` of config.json that mean this head; the first is
+    written. build: gives the layers from spec, backbone (to share parameters with) and number of labels, called as
+    `head(hidden, input_ids, attention_mask)`; None where the backbone alone does the task.
+    layout: the head's tensors, spelled as on the Hub, the backbone's prefix included where they have it.
+    output: the submodule that projects to the labels; it starts fresh when new labels are asked for.
+    optional: whether a checkpoint without these tensors still does the task. prefixed: whether the backbone's tensors
+    carry the layout's prefix in checkpoints with this head.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    build: Callable[[Any, nn.Module, int], nn.Module] | None = None
+    layout: Layout = field(default_factory=Layout)
+    output: str | None = None
+    optional: bool = False
+    prefixed: bool = True
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Code under a name: how to read a config, build the module, and fit a checkpoint's tensors to it.
+
+    name: the Hub's `model_type` where one exists. spec: the hyperparameters. build: gives the backbone from a spec,
+    called on the meta device. layout: the backbone's tensors. heads: what it can be used for; one of them is
+    `feature-extraction`. paper: title and address of the source.
+    """
+
+    name: str
+    spec: type[Spec]
+    build: Callable[[Any], nn.Module]
+    layout: Layout
+    heads: tuple[Head, ...]
+    paper: str
+
+    def __post_init__(self) -> None:
+        if FEATURES not in self.tasks:
+            raise InvalidPlugin(f"The architecture '{self.name}' has no head for '{FEATURES}'; every backbone needs one")
+
+    @property
+    def kind(self) -> Kind:
+        """encoder-only, decoder-only or encoder-decoder."""
+        return self.spec.kind
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks it has heads for."""
+        return tuple(head.task for head in self.heads)
+
+    def head(self, task: str) -> Head:
+        """Give the head for a task. Raises UnknownTask."""
+        for head in self.heads:
+            if head.task == task:
+                return head
+        raise UnknownTask(task, self.tasks, self.name)
+
+    def head_of(self, config: Mapping[str, Any]) -> Head | None:
+        """Give the head that a checkpoint's config.json says it has, if this architecture knows it."""
+        claimed: Sequence[str] = config.get("architectures") or ()
+        return next((head for head in self.heads for name in claimed if name in head.classes), None)

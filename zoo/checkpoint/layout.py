@@ -1,0 +1,240 @@
+"""Layouts: an architecture's tensor names beside the Hub's, as data that is read in both directions.
+
+    Layout(
+        ("embeddings.word_embeddings.weight", "embeddings.tokens.weight"),
+        ("h.{}.attn.c_attn.weight", ("layers.{}.attention.query.weight", ...), "transpose split"),
+        ignored=["embeddings.position_ids"],
+        prefix="bert.",
+    )
+
+A row has the Hub's name, ours, and a transform where the tensor itself changes. `{}` stands for a layer's number. A
+tuple of names on one side needs a transform that splits or fuses.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from zoo.errors import InvalidLayout
+
+if TYPE_CHECKING:
+    from torch import Size, Tensor
+
+Names = tuple[str, ...]
+
+
+class Transform(Protocol):
+    """A change of tensors between the Hub's form and ours. `write` undoes `read`."""
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        """Give our tensors, of the given shapes, from the Hub's."""
+        ...
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        """Give the Hub's tensors from ours; works on the meta device too, to learn the Hub's shapes."""
+        ...
+
+
+class Transpose:
+    """Swap the two axes of a matrix: (in, out) on the Hub, (out, in) here."""
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        return [tensor.t() for tensor in tensors]
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        return [tensor.t() for tensor in tensors]
+
+
+class Split:
+    """One tensor on the Hub is several here, one after the other along the first axis."""
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        return list(tensors[0].split([shape[0] for shape in shapes]))
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        import torch
+
+        return [torch.cat(tensors)]
+
+
+class Fuse:
+    """Several tensors of one size on the Hub are one here, along the first axis."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        import torch
+
+        return [torch.cat(tensors)]
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        return list(tensors[0].chunk(self.parts))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: names on the Hub, names here, and what happens in between, in reading order."""
+
+    hub: Names
+    zoo: Names
+    transforms: tuple[Transform, ...] = ()
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        """Give our tensors, of the given shapes, from the Hub's."""
+        for transform in self.transforms:
+            tensors = transform.read(tensors, shapes)
+        return tensors
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        """Give the Hub's tensors from ours."""
+        for transform in reversed(self.transforms):
+            tensors = transform.write(tensors)
+        return tensors
+
+
+class Layout:
+    """The whole table of one backbone or head."""
+
+    def __init__(
+        self,
+        *rows: tuple[str | Names, str | Names] | tuple[str | Names, str | Names, str | Transform],
+        ignored: Sequence[str] = (),
+        old_spellings: Sequence[tuple[str, str]] = (),
+        prefix: str = "",
+    ) -> None:
+        """rows: (hub, zoo) or (hub, zoo, transform); a transform is a word of "transpose", "split", "fuse", several
+        words in reading order, or an object of the Transform protocol.
+        ignored: the Hub's names of tensors that are not needed, for instance because they can be computed.
+        old_spellings: (old, new) endings of the Hub's names; read, never written.
+        prefix: what the Hub's names start with when a head stands on the backbone; understood with and without.
+        Raises InvalidLayout.
+        """
+        self.rows = tuple(_row(*row) for row in rows)
+        self.ignored = tuple(ignored)
+        self.old_spellings = tuple(old_spellings)
+        self.prefix = prefix
+        self._check()
+        self._by_hub = _Index((name.removeprefix(prefix), row) for row in self.rows for name in row.hub)
+        self._by_zoo = _Index((name, row) for row in self.rows for name in row.zoo)
+        self._ignored = _Index((name.removeprefix(prefix), None) for name in self.ignored)
+
+    def bare(self, name: str) -> str:
+        """Give a file's tensor name without the prefix and in today's spelling."""
+        name = name.removeprefix(self.prefix)
+        for old, new in self.old_spellings:
+            if name.endswith(old):
+                return name.removesuffix(old) + new
+        return name
+
+    def knows(self, bare: str) -> bool:
+        """Tell whether a row of this layout reads the tensor."""
+        return self._by_hub.find(bare) is not None
+
+    def ignores(self, bare: str) -> bool:
+        """Tell whether the tensor is declared as not needed."""
+        return self._ignored.find(bare) is not None
+
+    def bind(self, names: Iterable[str]) -> tuple[Row, ...]:
+        """Give the rows that fill parameters of these names, with layer numbers in place of `{}`, each row once.
+
+        Raises InvalidLayout when a parameter has no row, or a row that splits lacks one of its parts.
+        """
+        bound: dict[Names, Row] = {}
+        wanted = set(names)
+        for name in names:
+            found = self._by_zoo.find(name)
+            if found is None:
+                raise InvalidLayout(f"The layout has no row for the parameter '{name}'. Add one to the architecture's Layout")
+            row, numbers = found
+            zoo = tuple(_fill(part, numbers) for part in row.zoo)
+            if not wanted.issuperset(zoo):
+                raise InvalidLayout(f"The layout's row for '{name}' also fills {sorted(set(zoo) - wanted)}, which do not exist")
+            bound[zoo] = Row(tuple(_fill(part, numbers) for part in row.hub), zoo, row.transforms)
+        return tuple(bound.values())
+
+    def _check(self) -> None:
+        """Refuse a table that two names share, or whose rows cannot be undone."""
+        for side in ("hub", "zoo"):
+            seen: set[str] = set()
+            for row in self.rows:
+                for name in getattr(row, side):
+                    if name in seen:
+                        raise InvalidLayout(f"The layout names '{name}' in two rows; each name may stand in one only")
+                    seen.add(name)
+        for row in self.rows:
+            if len({name.count("{}") for name in row.hub + row.zoo}) != 1:
+                raise InvalidLayout(f"The layout's row {row.hub} -> {row.zoo} does not have the same number of {{}} everywhere")
+
+
+def join(backbone: Layout, head: Layout | None, with_prefix: bool) -> Layout:
+    """Give the table of a whole model: the backbone's rows under `backbone.`, the head's under `head.`.
+
+    with_prefix: whether the Hub's names of the backbone carry its prefix when they are written.
+    """
+    prefix = backbone.prefix if with_prefix else ""
+    rows = [
+        (tuple(prefix + name for name in row.hub), tuple(f"backbone.{name}" for name in row.zoo), _Chain(row))
+        for row in backbone.rows
+    ]
+    rows += [(row.hub, tuple(f"head.{name}" for name in row.zoo), _Chain(row)) for row in (head.rows if head else ())]
+    return Layout(
+        *rows,
+        ignored=backbone.ignored + (head.ignored if head else ()),
+        old_spellings=backbone.old_spellings,
+        prefix=backbone.prefix,
+    )
+
+
+class _Chain:
+    """A row's transforms as one."""
+
+    def __init__(self, row: Row) -> None:
+        self.read, self.write = row.read, row.write
+
+
+class _Index:
+    """Finds the entry whose pattern, with `{}` for numbers, fits a name: by dictionary, the numbers taken out first."""
+
+    def __init__(self, entries: Iterable[tuple[str, Row | None]]) -> None:
+        self._entries = dict(entries)
+
+    def find(self, name: str) -> tuple[Row, list[str]] | None:
+        for pattern, numbers in _generalised(name):
+            if pattern in self._entries:
+                return self._entries[pattern] or _NOTHING, numbers
+        return None
+
+
+_NOTHING = Row((), ())
+_NUMBER = re.compile(r"(?<=\.)(\d+)(?=\.)")
+
+
+def _generalised(name: str) -> Iterable[tuple[str, list[str]]]:
+    """Give the name itself, and the name with all its numbers, or the first only, taken out."""
+    yield name, []
+    numbers = _NUMBER.findall(name)
+    for count in range(1, len(numbers) + 1):
+        yield _NUMBER.sub("{}", name, count=count), numbers[:count]
+
+
+def _fill(pattern: str, numbers: Sequence[str]) -> str:
+    for number in numbers:
+        pattern = pattern.replace("{}", number, 1)
+    return pattern
+
+
+def _row(hub: str | Names, zoo: str | Names, transform: str | Transform = "") -> Row:
+    hub_names = (hub,) if isinstance(hub, str) else tuple(hub)
+    zoo_names = (zoo,) if isinstance(zoo, str) else tuple(zoo)
+    if not isinstance(transform, str):
+        return Row(hub_names, zoo_names, (transform,))
+    words = transform.split()
+    known = {"transpose": Transpose(), "split": Split(), "fuse": Fuse(len(hub_names))}
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise InvalidLayout(f"The layout's row {hub_names} has the unknown transform {unknown}; known: {sorted(known)}")
+    if ("split" in words) != (len(zoo_names) > 1) or ("fuse" in words) != (len(hub_names) > 1):
+        raise InvalidLayout(f"The layout's row {hub_names} -> {zoo_names} cannot be undone by '{transform}'")
+    return Row(hub_names, zoo_names, tuple(known[word] for word in words))

@@ -1,0 +1,336 @@
+"""Every failure a user can act on. Each error takes the facts, keeps them as attributes, and builds its own sentence:
+what happened, with values; what would be right; what to type next. Anything else that is raised is a fault of ours.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+
+class ZooError(Exception):
+    """Something the user can act on. The message says what happened and how to go on."""
+
+
+def _listing(names: Iterable[str], limit: int = 12) -> str:
+    """Join names for a sentence, cutting a long list and saying how many were cut."""
+    everything = [str(name) for name in names]
+    shown = ", ".join(everything[:limit])
+    return shown if len(everything) <= limit else f"{shown} and {len(everything) - limit} more"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+# --- what the user typed ----------------------------------------------------------------------------------------------
+
+
+class InvalidReference(ZooError):
+    """A text that cannot name a checkpoint."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference, self.reason = reference, reason
+        super().__init__(
+            f"'{reference}' does not name a checkpoint: {reason}. "
+            "Write a catalogue name, 'org/name', 'org/name@revision' or './folder'. Try: zoo list --catalogue"
+        )
+
+
+class InvalidInput(ZooError):
+    """Data or arguments that a task, or training, cannot work with."""
+
+
+class NotACheckpoint(ZooError):
+    """A folder or a repository that does not hold a checkpoint."""
+
+    def __init__(self, where: Path | str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"'{where}' does not hold a checkpoint: {reason}. It needs config.json and model.safetensors "
+            "(or model.safetensors.index.json with its shards)"
+        )
+
+
+# --- plugins ----------------------------------------------------------------------------------------------------------
+
+
+class UnknownArchitecture(ZooError):
+    """No installed plugin provides the architecture."""
+
+    def __init__(self, name: str, installed: Sequence[str], distribution: str | None = None) -> None:
+        self.name, self.installed, self.distribution = name, tuple(installed), distribution
+        have = _listing(sorted(installed)) or "none"
+        cure = (
+            f"Try: pip install {distribution}"
+            if distribution
+            else "No known plugin provides it; zoo arch list shows what is installed"
+        )
+        super().__init__(f"No installed plugin provides the architecture '{name}'; installed: {have}. {cure}")
+
+
+class PluginBroken(ZooError):
+    """A plugin that could not be loaded, and was set aside."""
+
+    def __init__(self, name: str, distribution: str, reason: str) -> None:
+        self.name, self.distribution, self.reason = name, distribution, reason
+        super().__init__(
+            f"The plugin '{name}' of {distribution} could not be loaded: {reason}. "
+            "Everything else works on. See its traceback with: zoo plugins doctor"
+        )
+
+
+class PluginConflict(ZooError):
+    """Two distributions claim one name."""
+
+    def __init__(self, group: str, name: str, distributions: Sequence[str], configuration: Path) -> None:
+        self.group, self.name, self.distributions = group, name, tuple(distributions)
+        super().__init__(
+            f"'{name}' ({group}) is claimed by {len(distributions)} distributions: {_listing(distributions)}. "
+            f'Choose one in {configuration}, under [prefer]: {name} = "{distributions[0]}"; or uninstall the other'
+        )
+
+
+class InvalidConfiguration(ZooError):
+    """The user's configuration file cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The configuration {path} cannot be read: {reason}. Correct it or remove it")
+
+
+class UnknownTask(ZooError):
+    """A task that Zoo, or this architecture, does not have."""
+
+    def __init__(self, task: str, available: Sequence[str], architecture: str | None = None) -> None:
+        self.task, self.available, self.architecture = task, tuple(available), architecture
+        where = f"The architecture '{architecture}' has no head for the task" if architecture else "There is no task"
+        super().__init__(f"{where} '{task}'; it would be one of: {_listing(available)}")
+
+
+class InvalidLayout(ZooError):
+    """A layout that cannot be followed in both directions: an error of the architecture's author."""
+
+
+class InvalidPlugin(ZooError):
+    """A plugin that hands over something other than its hook asks for."""
+
+
+# --- configuration of a model -----------------------------------------------------------------------------------------
+
+
+class UnknownConfigKey(ZooError):
+    """Keys in config.json that the architecture neither reads, pins nor ignores."""
+
+    def __init__(self, keys: Sequence[str], architecture: str) -> None:
+        self.keys, self.architecture = tuple(keys), architecture
+        accept = ", ".join(f'"{key}"' for key in keys)
+        flags = " ".join(f"--ignore-config-key {key}" for key in keys)
+        plural = "s" if len(keys) > 1 else ""
+        super().__init__(
+            f"config.json has the key{plural} {_listing(keys)}, which the architecture '{architecture}' does not know; "
+            "a setting that nobody reads could change the numbers. If it is known to be harmless, accept it with "
+            f"ignore_config_keys=[{accept}] (on the command line: {flags})"
+        )
+
+
+class InvalidConfig(ZooError):
+    """Values in config.json that are missing, of the wrong type, out of range, or not implemented."""
+
+    def __init__(self, problems: Mapping[str, str], architecture: str) -> None:
+        self.problems, self.architecture = dict(problems), architecture
+        lines = "".join(f"\n  {key}: {problem}" for key, problem in problems.items())
+        super().__init__(
+            f"The settings do not describe a '{architecture}' that this version of Zoo implements:{lines}\n"
+            f"See what it accepts with: zoo arch show {architecture}"
+        )
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+class WeightsMismatch(ZooError):
+    """The tensors of a checkpoint do not fit the architecture: nothing was loaded."""
+
+    def __init__(
+        self,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        misshapen: Sequence[str] = (),
+        architecture: str = "",
+    ) -> None:
+        self.missing, self.unexpected, self.misshapen = tuple(missing), tuple(unexpected), tuple(misshapen)
+        self.architecture = architecture
+        parts = [f"The checkpoint's tensors do not fit the architecture '{architecture}'; nothing was loaded."]
+        for title, entries in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)):
+            if entries:
+                parts.append(f"{title} ({len(entries)}):\n{_by_module(entries)}")
+        parts.append("Check that config.json belongs to these weights, or fetch them again with: zoo rm, then zoo pull")
+        super().__init__("\n".join(parts))
+
+
+def _by_module(entries: Sequence[str]) -> str:
+    """Group tensor names by the module they belong to, one line a module."""
+    modules: dict[str, list[str]] = {}
+    for entry in entries:
+        name, _, rest = entry.partition(" ")
+        module, _, tensor = name.rpartition(".")
+        modules.setdefault(module or "(top)", []).append(f"{tensor} {rest}".rstrip())
+    lines = [f"  {module}: {', '.join(tensors)}" for module, tensors in modules.items()]
+    return "\n".join(lines[:20] + ([f"  … and {len(lines) - 20} more modules"] if len(lines) > 20 else []))
+
+
+class HeadMissing(ZooError):
+    """The checkpoint has no head for the task."""
+
+    def __init__(self, task: str, available: Sequence[str], labels: Sequence[str] | None) -> None:
+        self.task, self.available = task, tuple(available)
+        asked = f'labels=["{labels[0]}", "{labels[1]}"]' if labels else "labels=[]"
+        super().__init__(
+            f"The checkpoint has no head for '{task}'; it has: {_listing(available) or 'none'}. "
+            f"To start a new head from random weights, ask for it with {asked}, then fine-tune it"
+        )
+
+
+class CorruptFile(ZooError):
+    """A file whose content is not what it claims to be."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The file '{path}' is corrupt: {reason}. It was not loaded; fetch it again, or tell its author")
+
+
+class RefusedContent(ZooError):
+    """Content that Zoo does not take in: pickles, code, names that leave the folder."""
+
+    def __init__(self, where: str, reason: str, cure: str) -> None:
+        self.where, self.reason, self.cure = where, reason, cure
+        super().__init__(f"{where} was refused: {reason}. {cure}")
+
+
+class TokenizerMissing(ZooError):
+    """The checkpoint has no tokenizer that Zoo can read."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"The checkpoint '{where}' has no tokenizer.json, so texts cannot be turned into ids. "
+            "Call the model with input_ids, or add a tokenizer.json to the checkpoint"
+        )
+
+
+# --- the hub and the store --------------------------------------------------------------------------------------------
+
+
+class RepositoryNotFound(ZooError):
+    """No repository of that name can be seen with these rights."""
+
+    def __init__(self, repo_id: str, endpoint: str, with_token: bool) -> None:
+        self.repo_id, self.endpoint, self.with_token = repo_id, endpoint, with_token
+        token = "with the token in use" if with_token else "without a token"
+        super().__init__(
+            f"There is no repository '{repo_id}' to be seen at {endpoint} {token}. It may be mistyped, private or gone. "
+            f"Try: zoo search {repo_id.split('/')[-1]}" + ("" if with_token else ", or give a token with HF_TOKEN")
+        )
+
+
+class RevisionNotFound(ZooError):
+    """The repository has no such branch, tag or commit."""
+
+    def __init__(self, repo_id: str, revision: str, endpoint: str) -> None:
+        self.repo_id, self.revision, self.endpoint = repo_id, revision, endpoint
+        super().__init__(
+            f"The repository '{repo_id}' at {endpoint} has no revision '{revision}'. "
+            f"Leave it out for the main branch: zoo pull {repo_id}"
+        )
+
+
+class GatedRepository(ZooError):
+    """The repository's authors grant access on request."""
+
+    def __init__(self, repo_id: str, endpoint: str) -> None:
+        self.repo_id, self.endpoint = repo_id, endpoint
+        super().__init__(
+            f"The repository '{repo_id}' is gated: ask for access at {endpoint}/{repo_id}, then give your token with HF_TOKEN"
+        )
+
+
+class AccessDenied(ZooError):
+    """The hub refused the token, or the token may not do this."""
+
+    def __init__(self, endpoint: str, action: str, with_token: bool) -> None:
+        self.endpoint, self.action, self.with_token = endpoint, action, with_token
+        cause = "refused the token" if with_token else "wants a token"
+        super().__init__(
+            f"{endpoint} {cause} for: {action}. Give one that may do it with --token or HF_TOKEN"
+        )
+
+
+class RateLimited(ZooError):
+    """The hub asks to wait."""
+
+    def __init__(self, endpoint: str, retry_after_seconds: float | None) -> None:
+        self.endpoint, self.retry_after_seconds = endpoint, retry_after_seconds
+        wait = f"for {retry_after_seconds:.0f} seconds " if retry_after_seconds is not None else ""
+        super().__init__(f"{endpoint} limits requests. Wait {wait}and try again; what was fetched so far is kept")
+
+
+class HubUnreachable(ZooError):
+    """No answer, or no usable one, from the hub."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint, self.reason = endpoint, reason
+        super().__init__(
+            f"{endpoint} could not be reached or did not answer as a hub does: {reason}. Check the network and the "
+            "address (HF_ENDPOINT, --endpoint), then try again; what was fetched so far is kept"
+        )
+
+
+class NotInStore(ZooError):
+    """Asked to stay local, and the checkpoint is not here."""
+
+    def __init__(self, reference: str, store: Path) -> None:
+        self.reference, self.store = reference, store
+        super().__init__(
+            f"'{reference}' is not in the store at {store}, and asking a hub was ruled out (local_only or HF_HUB_OFFLINE=1). "
+            f"With a network: zoo pull {reference}"
+        )
+
+
+class NotEnoughDisk(ZooError):
+    """The store's disk has no room for what is to be fetched."""
+
+    def __init__(self, path: Path, needed_bytes: int, free_bytes: int) -> None:
+        self.path, self.needed_bytes, self.free_bytes = path, needed_bytes, free_bytes
+        super().__init__(
+            f"The disk of {path} has {_size(free_bytes)} free, and {_size(needed_bytes)} are needed. "
+            "Free some with zoo rm, or put the store elsewhere with HF_HOME"
+        )
+
+
+class DigestMismatch(ZooError):
+    """A file's bytes are not the ones that were promised."""
+
+    def __init__(self, file: str, expected: str, actual: str, promised_by: str) -> None:
+        self.file, self.expected, self.actual, self.promised_by = file, expected, actual, promised_by
+        super().__init__(
+            f"'{file}' has the digest {actual}, but {promised_by} promises {expected}. The file was not kept. "
+            "Try again; if it stays so, the hub or the network changes files, and its operator should know"
+        )
+
+
+class PushConflict(ZooError):
+    """Somebody else committed in between."""
+
+    def __init__(self, repo_id: str, parent: str) -> None:
+        self.repo_id, self.parent = repo_id, parent
+        super().__init__(
+            f"'{repo_id}' has moved on since {parent[:12]}: somebody else pushed meanwhile, and nothing of theirs was "
+            "overwritten. Look at their change, then push again"
+        )
+
+
+class PushRefused(ZooError):
+    """A check before a push, by Zoo or by a plugin, said no."""
+
+    def __init__(self, repo_id: str, reason: str) -> None:
+        self.repo_id, self.reason = repo_id, reason
+        super().__init__(f"The push to '{repo_id}' was refused: {reason}. Nothing was uploaded")

@@ -1,0 +1,275 @@
+"""The plugin host: finds plugins by installed metadata, imports one on first use, and sets broken ones aside.
+
+Listing reads metadata alone. Nothing a plugin does on import, short of ending the process for good, can stop the rest:
+a failure is kept with its traceback and raised as PluginBroken to whoever asked for that plugin.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, distributions, version
+from typing import TYPE_CHECKING, Any
+
+from zoo.configuration import configuration_path, preferred
+from zoo.errors import InvalidPlugin, PluginBroken, PluginConflict, UnknownArchitecture, UnknownTask
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from zoo.architecture import Architecture
+    from zoo.specs import Kind
+
+KIND_GROUPS: dict[str, Kind] = {
+    "zoo.encoder_only": "encoder-only",
+    "zoo.decoder_only": "decoder-only",
+    "zoo.encoder_decoder": "encoder-decoder",
+}
+GROUPS = (*KIND_GROUPS, "zoo.tasks", "zoo.commands", "zoo.catalogues", "zoo.sources", "zoo.lifecycle")
+
+
+@dataclass(frozen=True)
+class ArchitectureInfo:
+    """What is known of an installed architecture without importing it."""
+
+    name: str
+    kind: Kind
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point: a name in a group, the module behind it, and the distribution it came with.
+
+    misfit: why it cannot be used with this version of Zoo, where its metadata already says so.
+    """
+
+    group: str
+    name: str
+    module: str
+    distribution: str
+    version: str
+    misfit: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a plugin was set aside."""
+
+    reason: str
+    traceback: str
+
+
+_lock = threading.RLock()
+_failures: dict[Plugin, Failure] = {}
+
+
+def plugins(group: str | None = None) -> list[Plugin]:
+    """Give the installed plugins, of one group or all, by name. Imports none.
+
+    `ZOO_PLUGINS=a,b` restricts them to those distributions; set but empty, it disables all.
+    """
+    allowed = os.environ.get("ZOO_PLUGINS")
+    names = None if allowed is None else {_normal(name) for name in allowed.split(",")}
+    found = [p for p in _installed() if names is None or _normal(p.distribution) in names]
+    return [plugin for plugin in found if group is None or plugin.group == group]
+
+
+def list_architectures(kind: Kind | None = None) -> list[ArchitectureInfo]:
+    """Give name, kind, distribution and version of every installed architecture, from metadata alone.
+
+    kind: only those of one kind: "encoder-only", "decoder-only" or "encoder-decoder".
+    """
+    return [
+        ArchitectureInfo(plugin.name, KIND_GROUPS[plugin.group], plugin.distribution, plugin.version)
+        for plugin in plugins()
+        if plugin.group in KIND_GROUPS and kind in (None, KIND_GROUPS[plugin.group])
+    ]
+
+
+def get_architecture(name: str, known_distribution: str | None = None) -> Architecture:
+    """Give an architecture by name; imports the one plugin that provides it.
+
+    known_distribution: who is known to provide it, to name in the error if nobody installed does.
+    Raises UnknownArchitecture, PluginConflict, PluginBroken.
+    """
+    from zoo.architecture import Architecture
+
+    candidates = [plugin for plugin in plugins() if plugin.group in KIND_GROUPS and plugin.name == name]
+    if not candidates:
+        raise UnknownArchitecture(name, [info.name for info in list_architectures()], known_distribution)
+    plugin = _chosen(candidates)
+    for given in values(plugin, "zoo_architectures"):
+        if not isinstance(given, Architecture):
+            raise _set_aside(plugin, InvalidPlugin(f"zoo_architectures() gave {given!r}, which is no Architecture"))
+        if given.name == name:
+            if given.kind != KIND_GROUPS[plugin.group]:
+                raise _set_aside(plugin, InvalidPlugin(f"'{name}' is {given.kind}, but is registered in {plugin.group}"))
+            return given
+    raise _set_aside(plugin, InvalidPlugin(f"zoo_architectures() does not give the '{name}' that the entry point names"))
+
+
+def get_task(name: str) -> Any:
+    """Give a plugin's task by name. Raises UnknownTask, PluginConflict, PluginBroken."""
+    from zoo.tasks.base import Task
+
+    candidates = [plugin for plugin in plugins("zoo.tasks") if plugin.name == name]
+    if not candidates:
+        raise UnknownTask(name, sorted({plugin.name for plugin in plugins("zoo.tasks")}))
+    plugin = _chosen(candidates)
+    for given in values(plugin, "zoo_tasks"):
+        if isinstance(given, Task) and given.name == name:
+            return given
+    raise _set_aside(plugin, InvalidPlugin(f"zoo_tasks() does not give a Task named '{name}'"))
+
+
+def get_command(name: str, cli: Any) -> None:
+    """Let the plugin that brings a command add it to the click group. Raises PluginConflict, PluginBroken."""
+    plugin = _chosen([plugin for plugin in plugins("zoo.commands") if plugin.name == name])
+    _hook(plugin, "zoo_commands", cli=cli)
+
+
+def each(group: str, hook: str) -> Iterator[Any]:
+    """Give what every working plugin of a group returns from a hook, one after the other; broken ones are left out."""
+    for plugin in plugins(group):
+        try:
+            yield from values(plugin, hook)
+        except PluginBroken:
+            continue
+
+
+def notify(hook: str, **facts: Any) -> list[Any]:
+    """Tell every lifecycle plugin of an event and give their answers. A plugin that fails is set aside, not raised."""
+    answers = []
+    for plugin in plugins("zoo.lifecycle"):
+        try:
+            answers += _hook(plugin, hook, **facts)
+        except PluginBroken:
+            continue
+    return answers
+
+
+def values(plugin: Plugin, hook: str) -> list[Any]:
+    """Give the list that a plugin's hook returns, empty if it does not implement it. Raises PluginBroken."""
+    returned = _hook(plugin, hook)
+    if not all(isinstance(answer, Sequence) for answer in returned):
+        raise _set_aside(plugin, InvalidPlugin(f"{hook}() gave {returned[0]!r}, which is no list"))
+    return [value for answer in returned for value in answer]
+
+
+def failure(plugin: Plugin) -> Failure | None:
+    """Import a plugin if it was not yet, and give the reason why it was set aside, or None. For `zoo plugins doctor`."""
+    try:
+        load(plugin)
+    except PluginBroken:
+        return _failures[plugin]
+    return _failures.get(plugin)
+
+
+def load(plugin: Plugin) -> Any:
+    """Import a plugin's module and check its hooks against the contract. Raises PluginBroken."""
+    with _lock:
+        if plugin in _failures:
+            raise PluginBroken(plugin.name, plugin.distribution, _failures[plugin].reason)
+        if plugin.misfit is not None:
+            raise _set_aside(plugin, InvalidPlugin(plugin.misfit))
+        try:
+            module = EntryPoint(plugin.name, plugin.module, plugin.group).load()
+            manager = _manager()
+            if not manager.is_registered(module):
+                manager.register(module)
+                _check_hooks(manager, module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may also call sys.exit(): that must not end the host
+            raise _set_aside(plugin, error) from error
+        return module
+
+
+def _hook(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
+    """Call a hook in one plugin only."""
+    module = load(plugin)
+    manager = _manager()
+    others = [other for other in manager.get_plugins() if other is not module]
+    try:
+        answers: list[Any] = manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _set_aside(plugin, error) from error
+    return answers
+
+
+def _set_aside(plugin: Plugin, error: BaseException) -> PluginBroken:
+    reason = f"{type(error).__name__}: {error}" if not isinstance(error, InvalidPlugin) else str(error)
+    _failures[plugin] = Failure(reason, "".join(traceback.format_exception(error)))
+    return PluginBroken(plugin.name, plugin.distribution, reason)
+
+
+def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
+    """Refuse implementations of hooks that the contract does not have."""
+    for caller in manager.get_hookcallers(module) or []:
+        if caller.spec is None:
+            manager.unregister(module)
+            raise InvalidPlugin(f"it implements {caller.name}(), which is no hook of Zoo")
+
+
+def _chosen(candidates: list[Plugin]) -> Plugin:
+    """Give the one candidate, or the one the user prefers. Raises PluginConflict."""
+    owners = sorted({plugin.distribution for plugin in candidates})
+    if len(owners) == 1:
+        return candidates[0]
+    wanted = preferred().get(candidates[0].name)
+    for plugin in candidates:
+        if wanted is not None and _normal(plugin.distribution) == _normal(wanted):
+            return plugin
+    raise PluginConflict(candidates[0].group, candidates[0].name, owners, configuration_path())
+
+
+@cache
+def _manager() -> pluggy.PluginManager:
+    import pluggy
+
+    from zoo import hookspecs
+
+    manager = pluggy.PluginManager("zoo")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+@cache
+def _installed() -> tuple[Plugin, ...]:
+    """Read the metadata of every installed distribution once; the first of a name on the path counts, as for imports."""
+    found: dict[tuple[str, str, str], Plugin] = {}
+    for distribution in distributions():
+        for entry in distribution.entry_points:
+            if entry.group in GROUPS:
+                owner = str(distribution.metadata["Name"])
+                key = (entry.group, entry.name, _normal(owner))
+                if key not in found:
+                    misfit = _misfit(distribution)
+                    found[key] = Plugin(entry.group, entry.name, entry.value, owner, distribution.version, misfit)
+    return tuple(sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution)))
+
+
+def _misfit(distribution: Distribution) -> str | None:
+    """Say why a distribution's metadata rules out this version of Zoo, or None."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in distribution.requires or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if _normal(requirement.name) == "zoo" and not requirement.specifier.contains(version("zoo"), prereleases=True):
+            return f"it wants {requirement.name}{requirement.specifier}, and zoo {version('zoo')} is installed"
+    return None
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")

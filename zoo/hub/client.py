@@ -1,0 +1,234 @@
+"""Speaking to a hub: listings, searches, commits. What it answers is checked here before anything relies on it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from zoo.checkpoint.manifest import FileEntry
+from zoo.errors import (
+    AccessDenied,
+    GatedRepository,
+    HubUnreachable,
+    PushConflict,
+    RateLimited,
+    RefusedContent,
+    RepositoryNotFound,
+    RevisionNotFound,
+)
+from zoo.hub.transfer import Advance, fetch, file_url
+from zoo.references import is_commit
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A repository at one commit: every file with size and digest."""
+
+    repo_id: str
+    commit: str
+    files: Mapping[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One repository that a search gave."""
+
+    repo_id: str
+    task: str | None
+    downloads: int | None
+
+
+def default_endpoint() -> str:
+    """Give the hub's address: HF_ENDPOINT, or the public Hub."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def is_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE=1 rules out asking any hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+class HubClient:
+    """A hub at one address, with the user's token where there is one."""
+
+    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
+        """endpoint: None for HF_ENDPOINT or the public Hub; token: None for HF_TOKEN or the one stored by `hf auth`."""
+        self.endpoint = (endpoint or default_endpoint()).rstrip("/")
+        self._token = token
+
+    @cached_property
+    def _api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self._token, library_name="zoo")
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers
+
+        headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo")
+        return headers
+
+    def listing(self, repo_id: str, revision: str | None = None) -> Listing:
+        """Resolve a revision to its commit and list the files. Raises the errors of `translated`, RefusedContent."""
+        with self._translated(repo_id, revision, f"reading '{repo_id}'"):
+            info = self._api.model_info(repo_id, revision=revision, files_metadata=True)
+        if not is_commit(info.sha):
+            raise HubUnreachable(self.endpoint, f"it gave {info.sha!r} as the commit of '{repo_id}'")
+        files = {}
+        for sibling in info.siblings or []:
+            check_file_name(sibling.rfilename, repo_id)
+            try:
+                if sibling.lfs is not None:
+                    entry = FileEntry(size_bytes=sibling.lfs.size, sha256=sibling.lfs.sha256)
+                else:
+                    entry = FileEntry(size_bytes=sibling.size or 0, git_blob=sibling.blob_id)
+                    assert entry.git_blob is not None
+            except (ValidationError, AssertionError):
+                raise HubUnreachable(self.endpoint, f"it gave no usable digest for '{sibling.rfilename}'") from None
+            files[sibling.rfilename] = entry
+        return Listing(repo_id, str(info.sha), files)
+
+    def fetch(self, listing: Listing, name: str, blob: Path, advance: Advance) -> None:
+        """Put one file's verified content at `blob`. Raises DigestMismatch and the errors of `translated`."""
+        url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
+        with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
+            fetch(url, listing.files[name], blob, name, self._headers, advance)
+
+    def search(self, text: str, limit: int = 20) -> list[Found]:
+        """Give repositories whose name fits a text."""
+        with self._translated(text, None, "searching"):
+            models = list(self._api.list_models(search=text, limit=limit))
+        return [Found(model.id, model.pipeline_tag, model.downloads) for model in models]
+
+    def head(self, repo_id: str) -> str:
+        """Give the commit that the main branch points to."""
+        with self._translated(repo_id, None, f"reading '{repo_id}'"):
+            return str(self._api.model_info(repo_id).sha)
+
+    def create(self, repo_id: str, private: bool) -> None:
+        """Make sure the repository exists."""
+        with self._translated(repo_id, None, f"creating '{repo_id}'"):
+            self._api.create_repo(repo_id, private=private, exist_ok=True)
+
+    def commit(self, repo_id: str, files: Mapping[str, Path], parent: str, message: str, advance: Advance) -> str:
+        """Upload files and commit them on top of `parent`, all or none. Gives the new commit.
+
+        Raises PushConflict when the branch has moved on, and the errors of `translated`.
+        """
+        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub.errors import HfHubHTTPError
+
+        opened = [(name, _Reported(path, advance)) for name, path in files.items()]
+        try:
+            operations = [CommitOperationAdd(name, file) for name, file in opened]
+            with self._translated(repo_id, None, f"writing to '{repo_id}'"), _plain_uploads():
+                try:
+                    info = self._api.create_commit(repo_id, operations, commit_message=message, parent_commit=parent)
+                except HfHubHTTPError as error:
+                    if error.response.status_code == 412:
+                        raise PushConflict(repo_id, parent) from error
+                    raise
+        finally:
+            for _, file in opened:
+                file.close()
+        return str(info.oid)
+
+    @contextmanager
+    def _translated(self, repo_id: str, revision: str | None, action: str) -> Iterator[None]:
+        """Turn the client library's errors into ours, each with its own next step."""
+        import httpx2
+        from huggingface_hub import errors
+
+        with_token = "authorization" in {key.lower() for key in self._headers}
+        try:
+            yield
+        except errors.GatedRepoError as error:
+            raise GatedRepository(repo_id, self.endpoint) from error
+        except errors.RevisionNotFoundError as error:
+            raise RevisionNotFound(repo_id, str(revision), self.endpoint) from error
+        except errors.RepositoryNotFoundError as error:
+            raise RepositoryNotFound(repo_id, self.endpoint, with_token) from error
+        except errors.HfHubHTTPError as error:
+            status = error.response.status_code
+            if status in (401, 403):
+                raise AccessDenied(self.endpoint, action, with_token) from error
+            if status == 429:
+                wait = error.response.headers.get("Retry-After", "")
+                raise RateLimited(self.endpoint, float(wait) if wait.isdigit() else None) from error
+            reason = error.server_message or str(error).splitlines()[0]
+            raise HubUnreachable(self.endpoint, f"status {status} while {action} ({reason})") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise HubUnreachable(self.endpoint, f"{type(error).__name__}: {error}") from error
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # What the library raises when an upload fails, or when an answer is not what a hub would give.
+            raise HubUnreachable(self.endpoint, f"{action} failed: {error}") from error
+
+
+def check_file_name(name: Any, where: str) -> None:
+    """Refuse a file name that could leave the folder it is put in. Raises RefusedContent."""
+    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    plain = (
+        parts
+        and "/".join(parts) == name
+        and not name.startswith("/")
+        and not any(part in ("..", ".git") or "\\" in part or ":" in part for part in parts)
+        and name.isprintable()
+        and len(name) < 1000
+    )
+    if not plain:
+        raise RefusedContent(
+            f"The repository '{where}'",
+            f"it has a file named {name!r}, which could be written outside its folder",
+            "Nothing was fetched. Tell the operator of the hub",
+        )
+
+
+class _Reported(io.BufferedReader):
+    """A file that reports how far it has been read. A file object also makes the library use plain HTTP uploads,
+    which every hub understands."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        super().__init__(path.open("rb", buffering=0))  # type: ignore[arg-type]
+        self._report = advance
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._report(len(data))
+        return data
+
+
+@contextmanager
+def _plain_uploads() -> Iterator[None]:
+    """Silence the library's warning that file objects don't go through Xet: that is meant."""
+    logger = logging.getLogger("huggingface_hub._commit_api")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+Report = Callable[[str, int, int], None]
+"""Told (file, bytes more, the file's size) as a transfer goes on."""
+
+
+def silent(name: str, count: int, size_bytes: int) -> None:
+    """Report nothing."""

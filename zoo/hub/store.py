@@ -1,0 +1,169 @@
+"""The store: checkpoints on this machine, in the same cache folder and form that huggingface_hub uses.
+
+    models--org--name/blobs/<digest>                    each content once
+    models--org--name/snapshots/<commit>/<file>         links to blobs
+    models--org--name/refs/<revision>                   the commit a branch or tag pointed to
+    models--org--name/zoo/<commit>.json                 the manifest
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
+from zoo.references import is_commit
+
+DEFAULT_REVISION = "main"
+
+
+def store_path() -> Path:
+    """Give the store's folder: the cache of huggingface_hub (HF_HUB_CACHE, or `hub` in HF_HOME)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One snapshot in the store. revisions: the branches and tags that point to it; size_bytes: on disk, shared or not."""
+
+    repo_id: str
+    commit: str
+    revisions: tuple[str, ...]
+    path: Path
+    size_bytes: int
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository's part of the store."""
+
+    repo_id: str
+
+    @property
+    def path(self) -> Path:
+        return store_path() / f"models--{self.repo_id.replace('/', '--')}"
+
+    def blob(self, entry: FileEntry) -> Path:
+        """Where a file's content is, or would be."""
+        return self.path / "blobs" / entry.digest
+
+    def snapshot(self, commit: str) -> Path:
+        """Where a commit's files are, or would be."""
+        return self.path / "snapshots" / commit
+
+    def manifest(self, commit: str) -> Path:
+        """Where a commit's manifest is, or would be."""
+        return self.path / "zoo" / f"{commit}.json"
+
+    def commit(self, revision: str | None) -> str | None:
+        """Give the commit that a revision meant when it was last asked for, or None."""
+        if is_commit(revision):
+            return revision
+        path = self.path / "refs" / (revision or DEFAULT_REVISION)
+        commit = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        return commit if is_commit(commit) else None
+
+    def find(self, revision: str | None) -> Checkpoint | None:
+        """Give a complete checkpoint that Zoo has verified, or None. Asks no hub. Raises CorruptFile."""
+        commit = self.commit(revision)
+        if commit is None or not self.manifest(commit).is_file():
+            return None
+        manifest = Manifest.load(self.manifest(commit))
+        snapshot = self.snapshot(commit)
+        if not all((snapshot / name).is_file() for name in manifest.files):
+            return None
+        return Checkpoint(snapshot, self.repo_id, commit, manifest)
+
+    def install(self, manifest: Manifest, revision: str | None) -> Checkpoint:
+        """Make a snapshot visible whose blobs are all in place, and remember what the revision meant."""
+        snapshot = self.snapshot(manifest.commit)
+        staged = snapshot if snapshot.is_dir() else snapshot.with_name(f".{manifest.commit}.{os.getpid()}")
+        for name, entry in manifest.files.items():
+            link = staged / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.unlink(missing_ok=True)  # a link left dangling
+                link.symlink_to(os.path.relpath(self.blob(entry), link.parent))
+        if staged != snapshot:
+            # The links were made one level beside their place, so their relative targets stay right.
+            staged.replace(snapshot)
+        manifest.save(self.manifest(manifest.commit))
+        if not is_commit(revision):
+            reference = self.path / "refs" / (revision or DEFAULT_REVISION)
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(manifest.commit, encoding="utf-8")
+        return Checkpoint(snapshot, self.repo_id, manifest.commit, manifest)
+
+    def discard(self, blobs: list[Path]) -> None:
+        """Remove content that was refused, and the folders that it leaves empty."""
+        for blob in blobs:
+            blob.unlink(missing_ok=True)
+        for folder in (self.path / "blobs", self.path):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from fetching into this repository meanwhile; released if this one dies."""
+        from filelock import FileLock
+
+        path = store_path() / ".locks" / self.path.name / "zoo.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+
+
+def list_stored() -> list[Stored]:
+    """Give every snapshot in the store, by repository, whoever fetched it."""
+    found = []
+    for folder in sorted(store_path().glob("models--*--*")):
+        repository = Repository(folder.name.removeprefix("models--").replace("--", "/", 1))
+        refs = {path: path.read_text(encoding="utf-8").strip() for path in (folder / "refs").rglob("*") if path.is_file()}
+        for snapshot in sorted((folder / "snapshots").glob("[0-9a-f]*")):
+            if not is_commit(snapshot.name):
+                continue
+            revisions = sorted(str(path.relative_to(folder / "refs")) for path, to in refs.items() if to == snapshot.name)
+            blobs = {path.resolve() for path in snapshot.rglob("*") if path.is_file()}
+            size_bytes = sum(blob.stat().st_size for blob in blobs)
+            manifest_path = repository.manifest(snapshot.name)
+            manifest = Manifest.load(manifest_path) if manifest_path.is_file() else None
+            found.append(Stored(repository.repo_id, snapshot.name, tuple(revisions), snapshot, size_bytes, manifest))
+    return found
+
+
+def remove(repo_id: str, revision: str | None = None) -> int:
+    """Remove a repository from the store, or one of its revisions with the content nothing else uses.
+
+    Returns the bytes freed; 0 if it was not there.
+    """
+    repository = Repository(repo_id)
+    before = _used_bytes(repository.path)
+    if revision is None:
+        shutil.rmtree(repository.path, ignore_errors=True)
+    else:
+        commit = repository.commit(revision)
+        if commit is None or not repository.snapshot(commit).is_dir():
+            return 0
+        shutil.rmtree(repository.snapshot(commit))
+        repository.manifest(commit).unlink(missing_ok=True)
+        for reference in [path for path in (repository.path / "refs").rglob("*") if path.is_file()]:
+            if reference.read_text(encoding="utf-8").strip() == commit:
+                reference.unlink()
+        used = {path.resolve() for path in (repository.path / "snapshots").rglob("*") if path.is_file()}
+        for blob in (repository.path / "blobs").glob("*"):
+            if blob.resolve() not in used:
+                blob.unlink()
+        if not used:
+            shutil.rmtree(repository.path, ignore_errors=True)
+    return before - _used_bytes(repository.path)
+
+
+def _used_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,78 @@
+"""Heads: what turns the last hidden state into a task's answer. All are called as head(hidden, input_ids, attention_mask)."""
+
+import torch
+from torch import Tensor, nn
+
+from zoo.layers.activations import ACTIVATIONS
+
+
+class Pooler(nn.Module):
+    """The first token's hidden state through a dense layer and tanh (Devlin et al. 2018, section 3.1)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns (batch, hidden)."""
+        return torch.tanh(self.dense(first_token(hidden, attention_mask)))
+
+
+class PooledClassifier(nn.Module):
+    """A linear layer over the pooled state: one score per label and text."""
+
+    def __init__(self, *, hidden_size: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.pooler = Pooler(hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
+        logits: Tensor = self.classifier(self.dropout(self.pooler(hidden, input_ids, attention_mask)))
+        return logits
+
+
+class TokenClassifier(nn.Module):
+    """A linear layer over every hidden state: one score per label and token."""
+
+    def __init__(self, *, hidden_size: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, time, labels)."""
+        logits: Tensor = self.classifier(self.dropout(hidden))
+        return logits
+
+
+class MaskedLanguageModel(nn.Module):
+    """A transformed hidden state scored against every token of the vocabulary (Devlin et al. 2018, task #1)."""
+
+    def __init__(self, *, tokens: nn.Embedding, activation: str, norm: nn.Module, tied: bool) -> None:
+        """tokens: the backbone's token embedding, whose weight the decoder shares if `tied`."""
+        super().__init__()
+        vocab_size, hidden_size = tokens.weight.shape
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = norm
+        # Checkpoints name the bias a second time beside the decoder; only tied ones hold one value for both.
+        self.bias = nn.Parameter(torch.empty(vocab_size))
+        self.decoder = nn.Linear(hidden_size, vocab_size)
+        if tied:
+            self.decoder.weight = tokens.weight
+            self.decoder.bias = self.bias
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, time, vocab)."""
+        logits: Tensor = self.decoder(self.norm(self.activation(self.dense(hidden))))
+        return logits
+
+
+def first_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Give each row's hidden state at its first attended token: (batch, hidden)."""
+    if attention_mask is None:
+        return hidden[:, 0]
+    first = attention_mask.long().argmax(-1)
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), first]

@@ -1,0 +1,26 @@
+"""Fresh weights, reproducible by seed on any device."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+
+def fresh_weights(module: nn.Module, names: Collection[str], std: float, seed: int) -> dict[str, Tensor]:
+    """Give a first value for the parameters named: normal for matrices, 1 for norm weights, 0 for biases.
+
+    module: on any device, also meta; names: of its parameters; std: of the normal distribution (Devlin et al. 2018
+    use 0.02). Each tensor is float32 on CPU and depends on the seed and on the parameters named before it alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fresh = {}
+    for name, parameter in module.named_parameters():
+        if name not in names:
+            continue
+        if name.endswith("bias"):
+            fresh[name] = torch.zeros(parameter.shape)
+        elif parameter.dim() == 1:
+            fresh[name] = torch.ones(parameter.shape)
+        else:
+            fresh[name] = torch.empty(parameter.shape).normal_(0, std, generator=generator)
+    return fresh

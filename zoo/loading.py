@@ -1,0 +1,233 @@
+"""From a reference to a model: load(). And from a spec to a model with random weights: build()."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from zoo import host
+from zoo.architecture import FEATURES, Architecture, Head
+from zoo.checkpoint.fitting import Fit, fill, fit, place
+from zoo.checkpoint.headers import TensorHeader
+from zoo.checkpoint.layout import Layout, Row, join
+from zoo.checkpoint.reader import Weights, open_weights, read_config
+from zoo.errors import HeadMissing, InvalidInput, NotACheckpoint
+from zoo.hub import catalogue
+from zoo.hub.pulling import pull
+from zoo.layers.initialization import fresh_weights
+from zoo.model import Model
+from zoo.tasks import get_task
+from zoo.tasks.base import HeadSettings
+from zoo.tokenization import load_tokenizer
+
+if TYPE_CHECKING:
+    from zoo.checkpoint.manifest import Checkpoint
+    from zoo.specs import Spec
+
+EXAMPLE_LABELS = ("negative", "positive")
+
+
+def load(
+    ref: str,
+    task: str | None = None,
+    *,
+    revision: str | None = None,
+    labels: Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    local_only: bool = False,
+    endpoint: str | None = None,
+    ignore_config_keys: Collection[str] = (),
+    seed: int = 0,
+) -> Model:
+    """Give a model from a checkpoint, every tensor accounted for, ready to predict.
+
+    ref, revision, local_only, endpoint: see zoo.pull. task: None for that of the checkpoint's own head.
+    labels: asks for a fresh head with these labels; [] where the task has none to name. seed: of what is fresh.
+    device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
+    ignore_config_keys: unknown keys of config.json to accept.
+    Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing.
+    """
+    checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
+    config = read_config(checkpoint.path)
+    architecture = find_architecture(config, checkpoint)
+    spec = architecture.spec.from_config(config, ignore_config_keys)
+    weights = open_weights(checkpoint.path)
+    head = choose_head(architecture, config, task, labels, weights.headers)
+    model = assemble(architecture, spec, head, choose_settings(head, config, labels))
+    plan = fit_model(model, head, config, labels, weights)
+    fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
+    fill(model, plan, weights, fresh, choose_device(device), choose_dtype(dtype))
+    model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
+    model.kept = {name: weights.tensor(name) for name in plan.kept}
+    model.tokenizer = load_tokenizer(checkpoint.path)
+    host.notify("zoo_model_loaded", model=model)
+    return model.eval()
+
+
+def build(
+    spec: Spec,
+    task: str | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Model:
+    """Give a model with random weights.
+
+    spec: see zoo.make_spec. task: None for the backbone with its pooler. labels: the head's, two unnamed ones if left
+    out. seed: the same one gives the same weights, on every device. device, dtype: see load; float32 if left out.
+    Raises UnknownArchitecture, UnknownTask.
+    """
+    architecture = host.get_architecture(spec.model_type)
+    head = architecture.head(task or FEATURES)
+    model = assemble(architecture, spec, head, choose_settings(head, {}, labels))
+    names = [name for name, _ in model.named_parameters()]
+    fresh = fresh_weights(model, names, spec.initializer_range, seed)
+    place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
+    model.fresh_parameters = tuple(names)
+    model.fit = Fit(_primary_rows(model, head), {}, (), tuple(names), ())
+    return model.eval()
+
+
+def make_spec(architecture: str, /, **sizes: Any) -> Spec:
+    """Give a validated spec. sizes: its fields; those left out take the family's usual proportions.
+
+    Raises UnknownArchitecture, UnknownConfigKey, InvalidConfig.
+    """
+    found = host.get_architecture(architecture)
+    return found.spec.from_config({**found.spec.proportions(sizes), "model_type": architecture, **sizes})
+
+
+def find_architecture(config: Mapping[str, Any], checkpoint: Checkpoint) -> Architecture:
+    """Give the architecture that a config names. Raises NotACheckpoint, UnknownArchitecture."""
+    name = config.get("model_type")
+    if not isinstance(name, str):
+        raise NotACheckpoint(checkpoint.path, "its config.json names no model_type")
+    recorded = checkpoint.manifest.distribution if checkpoint.manifest else None
+    return host.get_architecture(name, recorded or catalogue.provider(name))
+
+
+def choose_head(
+    architecture: Architecture,
+    config: Mapping[str, Any],
+    task: str | None,
+    labels: Sequence[str] | None,
+    headers: Mapping[str, TensorHeader],
+) -> Head | None:
+    """Give the head for the task, or None where the backbone alone does it. Raises UnknownTask, HeadMissing."""
+    own = architecture.head_of(config)
+    head = architecture.head(task) if task else (own or architecture.head(FEATURES))
+    bare = {architecture.layout.bare(name) for name in headers}
+    present = [row for row in head.layout.rows if bare.issuperset(map(architecture.layout.bare, row.hub))]
+    if head.optional and not present:
+        return None
+    if head is own or head.optional or head.build is None or labels is not None:
+        return head
+    if own is None and len(present) == len(head.layout.rows):
+        return head  # a config that claims no head, with all of this head's tensors beside it
+    available = [own.task] if own else []
+    fixed = get_task(head.task).fixed_labels
+    raise HeadMissing(head.task, sorted({FEATURES, *available}), EXAMPLE_LABELS if fixed is None else fixed)
+
+
+def choose_settings(head: Head | None, config: Mapping[str, Any], labels: Sequence[str] | None) -> HeadSettings:
+    """Give the names of the head's outputs: those asked for, the task's own, or the config's. Raises InvalidInput."""
+    fixed = get_task(head.task).fixed_labels if head else ()
+    if fixed is not None:
+        return HeadSettings(fixed)
+    if labels is None:
+        return HeadSettings.from_config(config)
+    if not labels or isinstance(labels, str) or len(set(labels)) != len(labels):
+        raise InvalidInput(f"labels is {labels!r}; it would be a list of different names")
+    own = HeadSettings.from_config(config)
+    chosen = tuple(str(label) for label in labels)
+    return own if own.labels == chosen else HeadSettings(chosen)
+
+
+def assemble(architecture: Architecture, spec: Spec, head: Head | None, settings: HeadSettings) -> Model:
+    """Compose backbone and head on the meta device: names, shapes and ties, no memory."""
+    with torch.device("meta"):
+        backbone = architecture.build(spec)
+        layers = head.build(spec, backbone, len(settings.labels)) if head and head.build else None
+    task = head.task if head else FEATURES
+    return Model(architecture=architecture, spec=spec, task=task, backbone=backbone, head=layers, settings=settings)
+
+
+def fit_model(
+    model: Model, head: Head | None, config: Mapping[str, Any], labels: Sequence[str] | None, weights: Weights
+) -> Fit:
+    """Match the checkpoint's tensors with the model's parameters. Raises WeightsMismatch."""
+    architecture = model.architecture
+    is_own = head is not None and head is architecture.head_of(config)
+    layout = model_layout(architecture, head)
+    others = [join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads if other is not head]
+    fresh = _fresh_names(model, head, layout, config, labels, weights) if labels is not None else ()
+    plan = fit(
+        model,
+        layout if is_own or head is None else join(architecture.layout, _without_ignored(head.layout), head.prefixed),
+        weights.headers,
+        architecture=architecture.name,
+        fresh=fresh,
+        dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in others),
+    )
+    return plan
+
+
+def model_layout(architecture: Architecture, head: Head | None) -> Layout:
+    """Give the table of a whole model."""
+    return join(architecture.layout, head.layout if head else None, with_prefix=head is not None and head.prefixed)
+
+
+def _without_ignored(layout: Layout) -> Layout:
+    """A head that a checkpoint lacks has nothing to keep for it."""
+    return Layout(*[(row.hub, row.zoo, row) for row in layout.rows])
+
+
+def _fresh_names(
+    model: Model,
+    head: Head | None,
+    layout: Layout,
+    config: Mapping[str, Any],
+    labels: Sequence[str] | None,
+    weights: Weights,
+) -> set[str]:
+    """Give the head's parameters that start fresh because labels were asked for."""
+    own = model.architecture.head_of(config)
+    names = [name for name, _ in model.named_parameters() if name.startswith("head.")]
+    if head is own and (not labels or HeadSettings.from_config(config).labels == tuple(labels)):
+        return set()
+    output = f"head.{head.output}." if head and head.output else "head."
+    in_file = {layout.bare(name) for name in weights.headers}
+    absent = {name for row in layout.bind(names) if not in_file.issuperset(map(layout.bare, row.hub)) for name in row.zoo}
+    return {name for name in names if name.startswith(output) or name in absent}
+
+
+def _primary_rows(model: Model, head: Head) -> tuple[Row, ...]:
+    """Give the rows under which a model without a checkpoint is written: one for each parameter."""
+    return model_layout(model.architecture, head).bind([name for name, _ in model.named_parameters()])
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Give the device asked for, or a GPU where there is one, else the CPU. Raises InvalidInput."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise InvalidInput(f"There is no device '{device}' ({str(error).splitlines()[0]})") from None
+
+
+def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Give a floating-point dtype by name or as it is. Raises InvalidInput."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise InvalidInput(f"There is no floating-point dtype '{dtype}'; it would be float32, bfloat16 or float16")
+    if found is None and dtype is not None:
+        raise InvalidInput(f"There is no floating-point dtype '{dtype}'; it would be float32, bfloat16 or float16")
+    return found
+
+

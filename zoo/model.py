@@ -1,0 +1,163 @@
+"""Model: an architecture instantiated with a checkpoint: backbone, head, tokenizer and settings together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InvalidInput
+from zoo.layers.attention import recorded_attention
+from zoo.tasks import get_task
+from zoo.tasks.base import HeadSettings, Output, tokenizer_of
+
+if TYPE_CHECKING:
+    from zoo.architecture import Architecture
+    from zoo.checkpoint.fitting import Fit
+    from zoo.checkpoint.manifest import Checkpoint
+    from zoo.specs import Spec
+    from zoo.tasks.feature_extraction import PoolingMode
+    from zoo.tokenization import Tokenizer
+
+
+class Model(nn.Module):
+    """A torch module that also predicts, embeds, shows its attention, and saves itself.
+
+    spec, architecture, task (a name), labels: what it is. tokenizer: None where the checkpoint has none.
+    checkpoint: where its weights came from, None for a model built at random. fresh_parameters: the names of parameters
+    that no checkpoint filled.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: Architecture,
+        spec: Spec,
+        task: str,
+        backbone: nn.Module,
+        head: nn.Module | None,
+        settings: HeadSettings,
+    ) -> None:
+        """head: None where the backbone alone does the task. settings: what the head's outputs mean."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.architecture = architecture
+        self.spec = spec
+        self.task = task
+        self.settings = settings
+        self.tokenizer: Tokenizer | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.config: Mapping[str, Any] | None = None
+        self.kept: Mapping[str, Tensor] = {}
+        self.fit: Fit | None = None
+        self.fresh_parameters: tuple[str, ...] = ()
+        self._task = get_task(task)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Output:
+        """Run the backbone and the head.
+
+        input_ids, token_type_ids: int64 (batch, time). attention_mask: bool or 0/1 (batch, time), 1 where to attend;
+        padding may be on either side. labels: as the task's loss wants them.
+        Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
+        """
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        scores = None if self.head is None else self.head(hidden, input_ids, attention_mask)
+        return self._task.output(scores, hidden, labels, self.settings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the head's outputs, empty where they have none."""
+        return self.settings.labels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return next(self.parameters()).dtype
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the last hidden state."""
+        return int(self.spec.hidden_size)  # type: ignore[attr-defined]
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest input in tokens: what positions and tokenizer both allow; None for no limit."""
+        limits = [getattr(self.spec, "max_position_embeddings", None), self.tokenizer.max_length if self.tokenizer else None]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id to pad with; masked everywhere, so 0 serves where the checkpoint names none."""
+        named = self.tokenizer.special_id("pad_token") if self.tokenizer else None
+        return named if named is not None else (self.spec.pad_token_id or 0)
+
+    def predict(self, inputs: Sequence[Any], batch_size: int = 32) -> list[Any]:
+        """Give the task's typed result for each input, in input order.
+
+        inputs: texts, or what the task takes instead (see its module). batch_size: inputs at once; they are sorted by
+        length, so that little is padded. Raises InvalidInput, TokenizerMissing.
+        """
+        return self._task.predict(inputs, self, batch_size)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        pooling: PoolingMode | None = None,
+        normalize: bool | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> Tensor:
+        """Give one vector a text: (batch, hidden), float32, on CPU, in input order.
+
+        pooling: "mean", "cls", "max" or "mean_sqrt_len"; normalize: to length 1. Defaults from the checkpoint's pooling
+        files, else the mean, not normalised. Raises InvalidInput, TokenizerMissing.
+        """
+        from zoo.tasks.feature_extraction import embed
+
+        return embed(texts, self, pooling, normalize, batch_size)
+
+    def attention(self, text: str, layers: Sequence[int] | None = None) -> Tensor:
+        """Give the attention weights over one text: (layers, heads, time, time), float32, on CPU.
+
+        layers: which, counted from 0 (negative from the end); None for all. Raises InvalidInput, TokenizerMissing.
+        """
+        encoding = tokenizer_of(self).encode([text], max_length=self.max_length)[0]
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode(), recorded_attention(self.backbone) as recorded:
+                self.backbone(
+                    input_ids=torch.tensor([encoding.ids], device=self.device),
+                    token_type_ids=torch.tensor([encoding.type_ids], device=self.device),
+                )
+        finally:
+            self.train(was_training)
+        wrong = [layer for layer in layers or () if not -len(recorded) <= layer < len(recorded)]
+        if wrong:
+            raise InvalidInput(f"There is no layer {wrong[0]}; the model has {len(recorded)}, counted from 0")
+        chosen = range(len(recorded)) if layers is None else layers
+        return torch.stack([recorded[layer][0].cpu() for layer in chosen])
+
+    def save(self, folder: str | Path, max_shard_size: str = "5GB") -> None:
+        """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.
+
+        max_shard_size: the largest file of weights, such as "500MB".
+        """
+        from zoo.publishing import save
+
+        save(self, Path(folder), max_shard_size)

@@ -1,0 +1,155 @@
+"""Specs: the hyperparameters of an architecture, as frozen pydantic models that `config.json` validates against.
+
+Every key of a config is read (a field), pinned (a field with one possible value) or ignored by name; any other is an
+error. Field names are the Hub's usual ones; an architecture whose configs spell them differently gives an `alias`.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zoo.errors import InvalidConfig, UnknownConfigKey
+
+Kind = Literal["encoder-only", "decoder-only", "encoder-decoder"]
+Size = Annotated[int, Field(ge=1, le=2**31)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Epsilon = Annotated[float, Field(gt=0, lt=1)]
+TokenId = Annotated[int, Field(ge=0)]
+Activation = Literal["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"]
+
+# Read by the model's task rather than by its arithmetic: see zoo.tasks.base.HeadSettings.
+TASK_KEYS = frozenset({"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task"})
+
+# Written by the libraries that made the checkpoint; none changes what a forward pass computes.
+HOUSEKEEPING_KEYS = frozenset(
+    {"_name_or_path", "_attn_implementation_autoset", "architectures", "transformers_version", "torch_dtype", "dtype"}
+    | {"use_cache", "gradient_checkpointing", "return_dict", "output_hidden_states", "output_attentions", "output_past"}
+    | {"torchscript", "use_bfloat16", "xla_device", "tf_legacy_loss", "chunk_size_feed_forward", "tokenizer_class"}
+    | {"task_specific_params", "prefix", "sep_token_id", "decoder_start_token_id", "name_or_path"}
+)
+
+# Generation defaults that old configs carry. Zoo takes them from generation_config.json alone.
+GENERATION_KEYS = frozenset(
+    {"max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty"}
+    | {"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size"}
+    | {"encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores", "suppress_tokens"}
+    | {"return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"}
+    | {"exponential_decay_length_penalty", "begin_suppress_tokens"}
+)
+
+
+class Spec(BaseModel):
+    """All hyperparameters of one model: it alone determines tensor shapes and arithmetic."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
+    )
+    kind: ClassVar[Kind]
+    ignored_config_keys: ClassVar[frozenset[str]] = frozenset()
+
+    model_type: str = Field(description="The architecture's name, as in the Hub's configs")
+    vocab_size: Size = Field(description="Number of token ids")
+    initializer_range: float = Field(0.02, gt=0, description="Standard deviation of fresh weights")
+    pad_token_id: TokenId | None = Field(None, description="Token id of padding")
+    bos_token_id: TokenId | None = Field(None, description="Token id that begins a text")
+    eos_token_id: TokenId | list[TokenId] | None = Field(None, description="Token id or ids that end a text")
+    tie_word_embeddings: bool = Field(True, description="Whether the output layer shares the token embedding")
+
+    @classmethod
+    def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the sizes that `make_spec` fills in for those a user leaves out: the family's usual proportions.
+
+        given: the sizes the user chose, under any of their names.
+        """
+        return {}
+
+    @classmethod
+    def known_keys(cls) -> dict[str, str]:
+        """Give each key that a config may use for a field, with the field's name."""
+        keys = {name: name for name in cls.model_fields}
+        return keys | {field.alias: name for name, field in cls.model_fields.items() if field.alias}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], ignore: Collection[str] = ()) -> Self:
+        """Validate a `config.json`, every key accounted for.
+
+        config: the parsed JSON object; ignore: keys the user accepts unread.
+        Raises UnknownConfigKey, InvalidConfig.
+        """
+        name = str(config.get("model_type", cls.__name__))
+        known = cls.known_keys()
+        ignored = HOUSEKEEPING_KEYS | GENERATION_KEYS | TASK_KEYS | cls.ignored_config_keys | set(ignore)
+        unknown = [key for key in config if key not in known and key not in ignored]
+        if unknown:
+            raise UnknownConfigKey(sorted(unknown), name)
+        values: dict[str, Any] = {}
+        for key, value in config.items():
+            if key in known:
+                field = known[key]
+                if field in values and values[field] != value:
+                    raise InvalidConfig({key: f"contradicts {field}: {value!r} and {values[field]!r}"}, name)
+                values[field] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InvalidConfig(_problems(error), name) from None
+
+    def to_config(self, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Give the config in the architecture's own spelling.
+
+        original: the config this spec was read from, if any: its untouched keys are kept as they are, and fields it
+        left to their defaults stay unwritten.
+        """
+        config = dict(original or {})
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            key = name if name in config else (field.alias or name)
+            if key in config:
+                if config[key] != value:
+                    config[key] = value
+            elif original is None or value != field.get_default():
+                config[key] = value
+        return config
+
+
+class EncoderSpec(Spec):
+    """What encoder-only architectures share."""
+
+    kind: ClassVar[Kind] = "encoder-only"
+
+    hidden_size: Size = Field(description="Width of the hidden states")
+    num_hidden_layers: Size = Field(description="Number of layers")
+    num_attention_heads: Size = Field(description="Attention heads per layer")
+    intermediate_size: Size = Field(description="Width inside the feed-forward layers")
+    max_position_embeddings: Size = Field(description="Longest input, in tokens")
+    is_decoder: Literal[False] = Field(False, description="Pinned: an encoder is no decoder")
+    is_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no decoder")
+    add_cross_attention: Literal[False] = Field(False, description="Pinned: there is no decoder to attend from")
+    cross_attention_hidden_size: None = Field(None, description="Pinned: there is no cross-attention")
+    tie_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no decoder")
+    pruned_heads: dict[str, list[int]] = Field({}, max_length=0, description="Pinned: no head is pruned")
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    """Turn pydantic's findings into a sentence per key, with the value found."""
+    problems: dict[str, str] = {}
+    for finding in error.errors(include_url=False):
+        key = ".".join(str(part) for part in finding["loc"][:1]) or "settings"
+        if finding["type"] == "missing":
+            problems[key] = "is missing"
+        elif finding["type"] == "value_error":
+            problems[key] = str(finding["ctx"]["error"])
+        else:
+            found = repr(finding["input"])
+            problem = f"is {found if len(found) <= 60 else found[:57] + '...'}; {finding['msg']}"
+            problems[key] = f"{problems[key]}, or {finding['msg']}" if key in problems else problem
+    return problems

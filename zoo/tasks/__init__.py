@@ -1,0 +1,23 @@
+"""Tasks: what models are used for. One module a task; other distributions add theirs through `zoo.tasks`."""
+
+from importlib import import_module
+
+from zoo.tasks.base import Task
+
+_MODULES = {
+    "feature-extraction": "zoo.tasks.feature_extraction",
+    "fill-mask": "zoo.tasks.fill_mask",
+    "text-classification": "zoo.tasks.text_classification",
+    "token-classification": "zoo.tasks.token_classification",
+    "question-answering": "zoo.tasks.question_answering",
+}
+
+
+def get_task(name: str) -> Task:
+    """Give a task by the Hub's pipeline tag. Raises UnknownTask."""
+    if name in _MODULES:
+        task: Task = import_module(_MODULES[name]).TASK
+        return task
+    from zoo import host
+
+    return host.get_task(name)

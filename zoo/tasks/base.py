@@ -1,0 +1,220 @@
+"""What every task has: settings of its head, outputs, collation, and the way from inputs to typed predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from zoo.errors import InvalidConfig, InvalidInput, TokenizerMissing
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+    from zoo.tokenization import Tokenizer
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+IGNORED_LABEL = -100  # a position that takes no part in the loss: torch's own default
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What a head's outputs mean: the name of each, and whether they exclude each other."""
+
+    labels: tuple[str, ...] = ()
+    problem_type: ProblemType | None = None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read `id2label`, `num_labels` and `problem_type` of a config.json; two unnamed labels are the Hub's default.
+
+        Raises InvalidConfig.
+        """
+        names, count = config.get("id2label"), config.get("num_labels")
+        kind = config.get("problem_type")
+        architecture = str(config.get("model_type"))
+        if kind not in (None, "single_label_classification", "multi_label_classification", "regression"):
+            raise InvalidConfig({"problem_type": f"is {kind!r}"}, architecture)
+        if names is None:
+            number = 2 if count is None else count
+            if type(number) is not int or not 0 < number < 10**6:
+                raise InvalidConfig({"num_labels": f"is {number!r}; it would be a positive number"}, architecture)
+            return cls(tuple(f"LABEL_{index}" for index in range(number)), kind)
+        try:
+            ordered = {int(index): str(name) for index, name in names.items()}
+        except (AttributeError, ValueError, TypeError):
+            raise InvalidConfig({"id2label": "does not map numbers to names"}, architecture) from None
+        if sorted(ordered) != list(range(len(ordered))):
+            raise InvalidConfig({"id2label": f"does not number its labels from 0: {sorted(ordered)}"}, architecture)
+        return cls(tuple(ordered[index] for index in range(len(ordered))), kind)
+
+    def to_config(self) -> dict[str, Any]:
+        """Give the keys of config.json that say this."""
+        config: dict[str, Any] = {
+            "id2label": {str(index): label for index, label in enumerate(self.labels)},
+            "label2id": {label: index for index, label in enumerate(self.labels)},
+        }
+        return config | ({"problem_type": self.problem_type} if self.problem_type else {})
+
+
+@dataclass
+class Output:
+    """What a model's forward pass gives.
+
+    last_hidden_state: (batch, time, hidden). pooler_output: (batch, hidden), where the head has a pooler.
+    logits: (batch, labels), (batch, time, labels) or (batch, time, vocab), by task.
+    start_logits, end_logits: (batch, time), question answering only. loss: a scalar, when labels were given.
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    logits: Tensor | None = None
+    start_logits: Tensor | None = None
+    end_logits: Tensor | None = None
+    loss: Tensor | None = None
+
+
+@dataclass
+class Features:
+    """One input as token ids, ready for a batch. source: index of the input; label: as the task's loss wants it."""
+
+    ids: list[int]
+    type_ids: list[int]
+    source: int
+    encoding: Any = None
+    label: Any = None
+
+
+class Task(ABC):
+    """A task. `name` is the Hub's pipeline tag; `columns` the keys of a training example."""
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]] = ()
+    fixed_labels: ClassVar[tuple[str, ...] | None] = None
+    """The labels of every head for this task, where they are not the checkpoint's to name: () for none."""
+
+    @abstractmethod
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """Give the output, with the loss if labels were given. scores: what the head returned."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """Turn inputs of `predict` into features, one or several for each. Raises InvalidInput."""
+
+    @abstractmethod
+    def interpret(self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model) -> list[Any]:
+        """Give the typed result of each input, from each feature's own row of the output (without padding, on CPU)."""
+
+    def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
+        """Give the settings of a fresh head that can learn from these examples. Raises InvalidInput."""
+        return HeadSettings(self.fixed_labels or ())
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """Turn training examples into features with labels. Raises InvalidInput."""
+        raise InvalidInput(f"The task '{self.name}' cannot be trained; choose one that has labels")
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """Give the labels of a batch whose rows are padded to `length`: by default one number a text."""
+        return torch.tensor([feature.label for feature in features])
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """Give the task's metrics over features with labels."""
+        return {}
+
+    def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Any]:
+        """Give the typed result of each input, in order."""
+        features = self.encode(inputs, model)
+        return self.interpret(inputs, features, run(features, model, batch_size), model)
+
+
+def tokenizer_of(model: Model) -> Tokenizer:
+    """Give the model's tokenizer. Raises TokenizerMissing."""
+    if model.tokenizer is None:
+        raise TokenizerMissing(str(model.checkpoint.path if model.checkpoint else model.architecture.name))
+    return model.tokenizer
+
+
+def check_texts(inputs: Sequence[Any]) -> None:
+    """Refuse inputs that are no texts. Raises InvalidInput."""
+    if isinstance(inputs, str):
+        raise InvalidInput("One text was given where a list of texts is expected; write [text]")
+    for index, text in enumerate(inputs):
+        if not isinstance(text, str):
+            raise InvalidInput(f"Input {index} is {text!r}; a text is expected")
+
+
+def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str], task: str) -> None:
+    """Refuse examples that lack a column. Raises InvalidInput."""
+    for index, example in enumerate(examples):
+        absent = [column for column in columns if example.get(column) is None]
+        if absent:
+            has = ", ".join(example)
+            raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
+
+
+def encode_texts(texts: Sequence[Any], model: Model, *, words: bool = False) -> list[Features]:
+    """Encode texts, pairs or lists of words, one feature each, truncated to the model's longest input."""
+    encodings = tokenizer_of(model).encode(texts, max_length=model.max_length, words=words)
+    return [Features(e.ids, e.type_ids, source, e) for source, e in enumerate(encodings)]
+
+
+def collate(features: Sequence[Features], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
+    """Pad features on the right to the longest: input_ids, token_type_ids (int64) and attention_mask (bool), (batch, time)."""
+    length = max(len(feature.ids) for feature in features)
+    ids = torch.full((len(features), length), pad_token_id)
+    types = torch.zeros((len(features), length), dtype=torch.int64)
+    mask = torch.zeros((len(features), length), dtype=torch.bool)
+    for row, feature in enumerate(features):
+        count = len(feature.ids)
+        ids[row, :count] = torch.tensor(feature.ids)
+        types[row, :count] = torch.tensor(feature.type_ids)
+        mask[row, :count] = True
+    return {"input_ids": ids.to(device), "token_type_ids": types.to(device), "attention_mask": mask.to(device)}
+
+
+def batches(features: Sequence[Features], batch_size: int) -> Iterator[list[int]]:
+    """Give the indices of each batch, longest inputs first, so that a batch pads little and memory peaks at once."""
+    order = sorted(range(len(features)), key=lambda index: -len(features[index].ids))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def run(features: Sequence[Features], model: Model, batch_size: int) -> list[Output]:
+    """Run the model over features and give each its own row of the output, without padding, on CPU."""
+    if batch_size < 1:
+        raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
+    rows: list[Output | None] = [None] * len(features)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for batch in batches(features, batch_size):
+                output = model(**collate([features[index] for index in batch], model.pad_token_id, model.device))
+                for row, index in enumerate(batch):
+                    rows[index] = _row(output, row, len(features[index].ids))
+    finally:
+        model.train(was_training)
+    return [row for row in rows if row is not None]
+
+
+def _row(output: Output, row: int, length: int) -> Output:
+    """Cut one row out of a batch; what has a time axis loses its padding."""
+
+    def cut(tensor: Tensor | None, over_time: bool) -> Tensor | None:
+        if tensor is None:
+            return None
+        return (tensor[row, :length] if over_time else tensor[row]).float().cpu()
+
+    logits_over_time = output.logits is not None and output.logits.dim() == 3
+    hidden = cut(output.last_hidden_state, True)
+    assert hidden is not None
+    return Output(
+        last_hidden_state=hidden,
+        pooler_output=cut(output.pooler_output, False),
+        logits=cut(output.logits, logits_over_time),
+        start_logits=cut(output.start_logits, True),
+        end_logits=cut(output.end_logits, True),
+    )

@@ -1,0 +1,125 @@
+"""fill-mask: the tokens that could stand in a gap (masked language modelling, Devlin et al. 2018, task #1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from zoo.errors import InvalidInput
+from zoo.tasks.base import (
+    IGNORED_LABEL,
+    Features,
+    HeadSettings,
+    Output,
+    Task,
+    check_columns,
+    check_texts,
+    encode_texts,
+    tokenizer_of,
+)
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+BEST = 5
+MASKED_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A token for the gap, its probability, and the text with it filled in."""
+
+    token: str
+    score: float
+    text: str
+
+
+class FillMask(Task):
+    """Texts with one mask token each; the five likeliest fills."""
+
+    name = "fill-mask"
+    columns = ("text",)
+    fixed_labels = ()
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """labels: int64 (batch, time), -100 where nothing is to be predicted."""
+        assert scores is not None
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(scores.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
+
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """inputs: texts that hold the tokenizer's mask token once."""
+        check_texts(inputs)
+        mask = tokenizer_of(model).special_token("mask_token")
+        if mask is None:
+            raise InvalidInput("The checkpoint's tokenizer names no mask token, so there is no gap to fill")
+        for index, text in enumerate(inputs):
+            if text.count(mask) != 1:
+                raise InvalidInput(f"Text {index} has {text.count(mask)} times the mask token {mask}; it would be once: {text!r}")
+        return encode_texts(inputs, model)
+
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[list[Fill]]:
+        """Give the likeliest fills of each text, best first."""
+        tokenizer = tokenizer_of(model)
+        mask_id = tokenizer.special_id("mask_token")
+        results = []
+        for feature, row in zip(features, rows, strict=True):
+            if mask_id not in feature.ids:
+                raise InvalidInput(f"Text {feature.source} is longer than the model's {model.max_length} tokens before its gap")
+            gap = feature.ids.index(mask_id)
+            assert row.logits is not None
+            best = row.logits[gap].softmax(-1).topk(min(BEST, row.logits.shape[-1]))
+            fills = []
+            for score, token_id in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                text = tokenizer.decode([*feature.ids[:gap], token_id, *feature.ids[gap + 1 :]])
+                fills.append(Fill(tokenizer.decode([token_id], skip_special_tokens=False), score, text))
+            results.append(fills)
+        return results
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """Mask 15 % of each text's tokens: 80 % by the mask token, 10 % by another, 10 % kept (Devlin et al. 2018)."""
+        check_columns(examples, self.columns, self.name)
+        tokenizer = tokenizer_of(model)
+        mask_id = tokenizer.special_id("mask_token")
+        if mask_id is None:
+            raise InvalidInput("The checkpoint's tokenizer names no mask token, so masked language modelling cannot train")
+        features = encode_texts([example["text"] for example in examples], model)
+        generator = torch.Generator().manual_seed(0)
+        for feature in features:
+            special = torch.tensor(feature.encoding.special_tokens_mask, dtype=torch.bool)
+            chance = torch.rand(len(feature.ids), generator=generator).masked_fill(special, 1.0)
+            chosen = chance < MASKED_SHARE
+            ids = torch.tensor(feature.ids)
+            others = torch.randint(0, model.spec.vocab_size, ids.shape, generator=generator)
+            fate = chance / MASKED_SHARE
+            feature.label = torch.where(chosen, ids, IGNORED_LABEL).tolist()
+            replaced = torch.where(chosen & (fate < 0.8), mask_id, torch.where(chosen & (fate < 0.9), others, ids))
+            feature.ids = replaced.tolist()
+        return features
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """(batch, time) token ids, -100 where nothing is to be predicted."""
+        return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """accuracy: the share of masked tokens that are predicted exactly."""
+        right = total = 0
+        for feature, row in zip(features, rows, strict=True):
+            assert row.logits is not None
+            label = torch.tensor(feature.label)
+            asked = label != IGNORED_LABEL
+            right += int((row.logits.argmax(-1)[asked] == label[asked]).sum())
+            total += int(asked.sum())
+        return {"accuracy": right / max(total, 1)}
+
+
+TASK = FillMask()

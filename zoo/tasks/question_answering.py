@@ -1,0 +1,143 @@
+"""question-answering: the span of a context that answers a question (Rajpurkar et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from zoo.errors import InvalidInput
+from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+WINDOW_OVERLAP_TOKENS = 128
+LONGEST_ANSWER_TOKENS = 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer's text, where it stands in the context (characters), and its probability."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+class QuestionAnswering(Task):
+    """Questions with contexts; a context longer than the model is read in overlapping windows."""
+
+    name = "question-answering"
+    columns = ("question", "context", "answers")
+    fixed_labels = ("start", "end")
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """scores: (batch, time, 2). labels: int64 (batch, 2), first and last position of the answer."""
+        assert scores is not None
+        start, end = scores.unbind(-1)
+        loss = None
+        if labels is not None:
+            first, last = labels.unbind(-1)
+            loss = (F.cross_entropy(start.float(), first) + F.cross_entropy(end.float(), last)) / 2
+        return Output(last_hidden_state=hidden, start_logits=start, end_logits=end, loss=loss)
+
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """inputs: mappings with `question` and `context`, or pairs of the two."""
+        pairs = [_pair(value, index) for index, value in enumerate(inputs)]
+        tokenizer = tokenizer_of(model)
+        longest = model.max_length
+        window = None
+        if longest is not None:
+            # The question is kept whole, so it must leave room for a window of the context.
+            room = [longest - len(e.ids) for e in tokenizer.encode([(question, "") for question, _ in pairs])]
+            for index, tokens in enumerate(room):
+                if tokens < 2:
+                    raise InvalidInput(f"Question {index} leaves no room for a context within the model's {longest} tokens")
+            window = min([WINDOW_OVERLAP_TOKENS, *(tokens // 2 for tokens in room)])
+        features = []
+        for source, encoding in enumerate(tokenizer.encode(pairs, max_length=longest, window=window)):
+            features += [Features(e.ids, e.type_ids, source, e) for e in (encoding, *encoding.overflowing)]
+        return features
+
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[Answer]:
+        """Give the likeliest span of each context; the probability is taken over its best window."""
+        best: dict[int, Answer] = {}
+        for feature, row in zip(features, rows, strict=True):
+            _, context = _pair(inputs[feature.source], feature.source)
+            answer = _best_span(feature, row, context)
+            if feature.source not in best or answer.score > best[feature.source].score:
+                best[feature.source] = answer
+        return [best[source] for source in range(len(inputs))]
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """examples: `question`, `context` and `answers` ({"text": [...], "answer_start": [...]}, the first counts).
+
+        A window without the whole answer learns to point at the first token.
+        """
+        check_columns(examples, self.columns, self.name)
+        features = self.encode(examples, model)
+        for feature in features:
+            answers = examples[feature.source]["answers"]
+            try:
+                start = int(answers["answer_start"][0])
+                end = start + len(answers["text"][0])
+            except (KeyError, IndexError, TypeError):
+                raise InvalidInput(
+                    f'Example {feature.source} has the answers {answers!r}; they would be {{"text": [...], "answer_start": [...]}}'
+                ) from None
+            inside = [
+                position
+                for position in _context_positions(feature)
+                if feature.encoding.offsets[position][0] < end and feature.encoding.offsets[position][1] > start
+            ]
+            whole = (
+                inside
+                and feature.encoding.offsets[inside[0]][0] <= start
+                and feature.encoding.offsets[inside[-1]][1] >= end
+            )
+            feature.label = [inside[0], inside[-1]] if whole else [0, 0]
+        return features
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """exact: the share of windows whose first and last position are both right."""
+        right = 0
+        for feature, row in zip(features, rows, strict=True):
+            assert row.start_logits is not None and row.end_logits is not None
+            right += [int(row.start_logits.argmax()), int(row.end_logits.argmax())] == feature.label
+        return {"exact": right / max(len(features), 1)}
+
+
+def _pair(value: Any, index: int) -> tuple[str, str]:
+    found = (value.get("question"), value.get("context")) if isinstance(value, Mapping) else value
+    if isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, str) for part in found):
+        return found
+    raise InvalidInput(f'Input {index} is {value!r}; it would be {{"question": ..., "context": ...}}')
+
+
+def _context_positions(feature: Features) -> list[int]:
+    return [position for position, part in enumerate(feature.encoding.sequence_ids) if part == 1]
+
+
+def _best_span(feature: Features, row: Output, context: str) -> Answer:
+    """Give the span with the largest product of start and end probability, at most 30 tokens long."""
+    positions = _context_positions(feature)
+    assert row.start_logits is not None and row.end_logits is not None
+    if not positions:
+        return Answer("", 0, 0, 0.0)
+    start = row.start_logits.softmax(-1)[positions]
+    end = row.end_logits.softmax(-1)[positions]
+    products = torch.outer(start, end).triu().tril(LONGEST_ANSWER_TOKENS - 1)
+    first, last = divmod(int(products.argmax()), len(positions))
+    begin, finish = feature.encoding.offsets[positions[first]][0], feature.encoding.offsets[positions[last]][1]
+    return Answer(context[begin:finish], begin, finish, float(products[first, last]))
+
+
+TASK = QuestionAnswering()

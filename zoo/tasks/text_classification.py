@@ -1,0 +1,150 @@
+"""text-classification: a label for a text, several labels, or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from zoo.errors import InvalidInput
+from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, check_texts, encode_texts
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label and its score: a probability, or the predicted number where the head was made for regression."""
+
+    label: str
+    score: float
+
+
+class TextClassification(Task):
+    """Single label (the default), multi-label, or regression, as the checkpoint's `problem_type` says."""
+
+    name = "text-classification"
+    columns = ("text", "label")
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """labels: int64 (batch,) for a single label; 0/1 (batch, labels) for several; float (batch,) for regression."""
+        assert scores is not None
+        loss = None if labels is None else self._loss(scores.float(), labels, settings)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
+
+    @staticmethod
+    def _loss(scores: Tensor, labels: Tensor, settings: HeadSettings) -> Tensor:
+        match problem_type(settings, labels):
+            case "regression":
+                return F.mse_loss(scores.reshape(labels.shape), labels.float())
+            case "multi_label_classification":
+                return F.binary_cross_entropy_with_logits(scores, labels.float())
+            case _:
+                return F.cross_entropy(scores, labels.reshape(-1))
+
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """inputs: texts, or pairs of texts as tuples. Longer than the model are cut at the end."""
+        if isinstance(inputs, str) or not all(_is_pair(text) for text in inputs):
+            check_texts(inputs)
+        return encode_texts(inputs, model)
+
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[Label] | list[list[Label]]:
+        """Give each text's likeliest label; with multi-label, all labels, likeliest first."""
+        logits = [row.logits for row in rows if row.logits is not None]
+        names = model.labels
+        match problem_type(model.settings):
+            case "regression":
+                return [Label(names[0], float(row[0])) for row in logits]
+            case "multi_label_classification":
+                scored = [[Label(*pair) for pair in zip(names, row.sigmoid().tolist(), strict=True)] for row in logits]
+                return [sorted(labels, key=lambda label: -label.score) for labels in scored]
+            case _:
+                best = [row.softmax(-1).max(-1) for row in logits]
+                return [Label(names[int(top.indices)], float(top.values)) for top in best]
+
+    def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
+        """A float label asks for regression, a list of labels for multi-label; else the labels found, sorted."""
+        check_columns(examples, self.columns, self.name)
+        values = [example["label"] for example in examples]
+        if all(isinstance(value, float) for value in values):
+            return HeadSettings(("score",), "regression")
+        if all(isinstance(value, list | tuple) for value in values):
+            found = {label for value in values for label in value}
+            return HeadSettings(_named(found), "multi_label_classification")
+        if not all(isinstance(value, str | int) for value in values):
+            raise InvalidInput("The labels are not of one sort; they would all be names, all lists of names, or all floats")
+        return HeadSettings(_named(set(values)), "single_label_classification")
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """examples: `text` (and `text_pair`, where there is one) and `label`."""
+        check_columns(examples, self.columns, self.name)
+        texts = [(e["text"], e["text_pair"]) if e.get("text_pair") is not None else e["text"] for e in examples]
+        features = self.encode(texts, model)
+        kind = problem_type(model.settings)
+        for feature, example in zip(features, examples, strict=True):
+            feature.label = _target(example["label"], model.labels, kind, feature.source)
+        return features
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """See output()."""
+        return torch.tensor([feature.label for feature in features])
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """accuracy (multi-label: of whole sets); for regression the mean squared error."""
+        logits = torch.stack([row.logits for row in rows if row.logits is not None])
+        labels = torch.tensor([feature.label for feature in features])
+        match problem_type(settings):
+            case "regression":
+                return {"mse": float(((logits[:, 0] - labels) ** 2).mean())}
+            case "multi_label_classification":
+                return {"accuracy": float(((logits > 0) == labels.bool()).all(-1).float().mean())}
+            case _:
+                return {"accuracy": float((logits.argmax(-1) == labels).float().mean())}
+
+
+def problem_type(settings: HeadSettings, labels: Tensor | None = None) -> str:
+    """Give the problem type: the checkpoint's own, else by the Hub's convention from the number and dtype of labels."""
+    if settings.problem_type is not None:
+        return settings.problem_type
+    if len(settings.labels) == 1:
+        return "regression"
+    if labels is not None and labels.is_floating_point():
+        return "multi_label_classification"
+    return "single_label_classification"
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    )
+
+
+def _named(values: set[Any]) -> tuple[str, ...]:
+    return tuple(str(value) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
+
+
+def _target(label: Any, names: Sequence[str], kind: str, index: int) -> Any:
+    """Give the number, or row of 0 and 1, that the loss compares with. Raises InvalidInput."""
+    if kind == "regression":
+        if isinstance(label, bool) or not isinstance(label, int | float):
+            raise InvalidInput(f"Example {index} has the label {label!r}; regression learns from numbers")
+        return float(label)
+    several = kind == "multi_label_classification"
+    wanted = list(label) if several and isinstance(label, list | tuple) else [label]
+    unknown = [value for value in wanted if str(value) not in names]
+    if unknown:
+        raise InvalidInput(f"Example {index} has the label {unknown[0]!r}; the model's labels are: {', '.join(names)}")
+    if several:
+        chosen = {str(value) for value in wanted}
+        return [float(name in chosen) for name in names]
+    return names.index(str(label))
+
+
+TASK = TextClassification()

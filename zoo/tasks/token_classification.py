@@ -1,0 +1,169 @@
+"""token-classification: named entities and other labels of words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from zoo.errors import InvalidInput
+from zoo.tasks.base import (
+    IGNORED_LABEL,
+    Features,
+    HeadSettings,
+    Output,
+    Task,
+    check_columns,
+    check_texts,
+    encode_texts,
+)
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A stretch of the text: its label without B- or I-, the text itself, and where it stands (characters).
+
+    score: the mean probability of its words.
+    """
+
+    label: str
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+class TokenClassification(Task):
+    """One label a word, decided at the word's first piece; neighbours of one entity are joined (BIO labels)."""
+
+    name = "token-classification"
+    columns = ("tokens", "tags")
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """labels: int64 (batch, time), -100 at positions that do not count."""
+        assert scores is not None
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(scores.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
+
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """inputs: texts."""
+        check_texts(inputs)
+        return encode_texts(inputs, model)
+
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[list[Entity]]:
+        """Give the entities of each text, in order; the label O is no entity."""
+        return [
+            _entities(text, _words(feature, row, model.labels))
+            for text, feature, row in zip(inputs, features, rows, strict=True)
+        ]
+
+    def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
+        """The tags found, sorted, O first."""
+        check_columns(examples, self.columns, self.name)
+        found = {str(tag) for example in examples for tag in example["tags"]}
+        return HeadSettings(tuple(sorted(found, key=lambda tag: (tag != "O", tag))))
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """examples: `tokens` (words) and `tags`, one for each. A word's first piece carries its tag."""
+        check_columns(examples, self.columns, self.name)
+        for index, example in enumerate(examples):
+            if len(example["tokens"]) != len(example["tags"]):
+                raise InvalidInput(
+                    f"Example {index} has {len(example['tokens'])} tokens and {len(example['tags'])} tags; they go in pairs"
+                )
+            unknown = [tag for tag in example["tags"] if str(tag) not in model.labels]
+            if unknown:
+                raise InvalidInput(
+                    f"Example {index} has the tag {unknown[0]!r}; the model's labels are: {', '.join(model.labels)}"
+                )
+        features = encode_texts([example["tokens"] for example in examples], model, words=True)
+        for feature, example in zip(features, examples, strict=True):
+            tags = [model.labels.index(str(tag)) for tag in example["tags"]]
+            words = feature.encoding.word_ids
+            firsts = [word is not None and (index == 0 or words[index - 1] != word) for index, word in enumerate(words)]
+            feature.label = [tags[word] if first else IGNORED_LABEL for word, first in zip(words, firsts, strict=True)]
+        return features
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """(batch, time) label numbers, -100 at positions that do not count."""
+        return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """accuracy: the share of words whose tag is right."""
+        right = total = 0
+        for feature, row in zip(features, rows, strict=True):
+            assert row.logits is not None
+            label = torch.tensor(feature.label)
+            counts = label != IGNORED_LABEL
+            right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
+            total += int(counts.sum())
+        return {"accuracy": right / max(total, 1)}
+
+
+@dataclass(frozen=True)
+class _Word:
+    label: str
+    score: float
+    start: int
+    end: int
+
+
+def _words(feature: Features, row: Output, labels: Sequence[str]) -> list[_Word]:
+    """Give each word with the label and probability of its first piece, and its place in the text."""
+    assert row.logits is not None
+    scores, choices = row.logits.softmax(-1).max(-1)
+    words: list[_Word] = []
+    previous = None
+    for position, word in enumerate(feature.encoding.word_ids):
+        start, end = feature.encoding.offsets[position]
+        if word is None:
+            continue
+        if word == previous:
+            words[-1] = _Word(words[-1].label, words[-1].score, words[-1].start, end)
+        else:
+            words.append(_Word(labels[int(choices[position])], float(scores[position]), start, end))
+        previous = word
+    return words
+
+
+def _entities(text: str, words: Sequence[_Word]) -> list[Entity]:
+    """Join neighbouring words of one entity: a B- label, or another kind, begins a new one."""
+    groups: list[list[_Word]] = []
+    for previous, word in zip([None, *words], words, strict=False):
+        if word.label == "O":
+            continue
+        continues = (
+            previous is not None and not word.label.startswith("B-") and _kind(previous.label) == _kind(word.label)
+        )
+        if continues:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    return [
+        Entity(
+            label=_kind(group[0].label),
+            text=text[group[0].start : group[-1].end],
+            start=group[0].start,
+            end=group[-1].end,
+            score=sum(word.score for word in group) / len(group),
+        )
+        for group in groups
+    ]
+
+
+def _kind(label: str) -> str:
+    return label[2:] if label.startswith(("B-", "I-")) else label
+
+
+TASK = TokenClassification()
