@@ -56,7 +56,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if FEATURES not in self.tasks:
-            raise InvalidPlugin(f"The architecture '{self.name}' has no head for '{FEATURES}'; every backbone needs one")
+            raise InvalidPlugin(
+                f"The architecture '{self.name}' has no head for '{FEATURES}'; every backbone needs one"
+            )
 
     @property
     def kind(self) -> Kind:

@@ -195,7 +195,9 @@ class CorruptFile(ZooError):
 
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"The file '{path}' is corrupt: {reason}. It was not loaded; fetch it again, or tell its author")
+        super().__init__(
+            f"The file '{path}' is corrupt: {reason}. It was not loaded; fetch it again, or tell its author"
+        )
 
 
 class RefusedContent(ZooError):
@@ -214,6 +216,17 @@ class TokenizerMissing(ZooError):
         super().__init__(
             f"The checkpoint '{where}' has no tokenizer.json, so texts cannot be turned into ids. "
             "Call the model with input_ids, or add a tokenizer.json to the checkpoint"
+        )
+
+
+class TrainingDiverged(ZooError):
+    """The loss is no longer a number."""
+
+    def __init__(self, step: int, loss: float, learning_rate: float) -> None:
+        self.step, self.loss, self.learning_rate = step, loss, learning_rate
+        super().__init__(
+            f"The loss became {loss} at step {step}. Training stopped. Try a smaller learning_rate than {learning_rate:g}, "
+            "or more warmup_steps"
         )
 
 
@@ -259,9 +272,7 @@ class AccessDenied(ZooError):
     def __init__(self, endpoint: str, action: str, with_token: bool) -> None:
         self.endpoint, self.action, self.with_token = endpoint, action, with_token
         cause = "refused the token" if with_token else "wants a token"
-        super().__init__(
-            f"{endpoint} {cause} for: {action}. Give one that may do it with --token or HF_TOKEN"
-        )
+        super().__init__(f"{endpoint} {cause} for: {action}. Give one that may do it with --token or HF_TOKEN")
 
 
 class RateLimited(ZooError):

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, distributions, version
+from importlib.metadata import EntryPoint, distributions, version
 from typing import TYPE_CHECKING, Any
 
 from zoo.configuration import configuration_path, preferred
@@ -46,7 +46,7 @@ class ArchitectureInfo:
 class Plugin:
     """One entry point: a name in a group, the module behind it, and the distribution it came with.
 
-    misfit: why it cannot be used with this version of Zoo, where its metadata already says so.
+    requirements: what the distribution's metadata asks of Zoo itself.
     """
 
     group: str
@@ -54,7 +54,7 @@ class Plugin:
     module: str
     distribution: str
     version: str
-    misfit: str | None = None
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,15 @@ class Failure:
 
     reason: str
     traceback: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a plugin fares. reason, traceback: None where it works."""
+
+    plugin: Plugin
+    reason: str | None
+    traceback: str | None
 
 
 _lock = threading.RLock()
@@ -109,9 +118,13 @@ def get_architecture(name: str, known_distribution: str | None = None) -> Archit
             raise _set_aside(plugin, InvalidPlugin(f"zoo_architectures() gave {given!r}, which is no Architecture"))
         if given.name == name:
             if given.kind != KIND_GROUPS[plugin.group]:
-                raise _set_aside(plugin, InvalidPlugin(f"'{name}' is {given.kind}, but is registered in {plugin.group}"))
+                raise _set_aside(
+                    plugin, InvalidPlugin(f"'{name}' is {given.kind}, but is registered in {plugin.group}")
+                )
             return given
-    raise _set_aside(plugin, InvalidPlugin(f"zoo_architectures() does not give the '{name}' that the entry point names"))
+    raise _set_aside(
+        plugin, InvalidPlugin(f"zoo_architectures() does not give the '{name}' that the entry point names")
+    )
 
 
 def get_task(name: str) -> Any:
@@ -162,13 +175,24 @@ def values(plugin: Plugin, hook: str) -> list[Any]:
     return [value for answer in returned for value in answer]
 
 
-def failure(plugin: Plugin) -> Failure | None:
-    """Import a plugin if it was not yet, and give the reason why it was set aside, or None. For `zoo plugins doctor`."""
-    try:
-        load(plugin)
-    except PluginBroken:
-        return _failures[plugin]
-    return _failures.get(plugin)
+def examine() -> list[Finding]:
+    """Import every installed plugin and tell of each whether it works, and who else claims its name."""
+    findings = []
+    installed = plugins()
+    for plugin in installed:
+        reason = trace = None
+        try:
+            load(plugin)
+        except PluginBroken:
+            reason, trace = _failures[plugin].reason, _failures[plugin].traceback
+        space = KIND_GROUPS if plugin.group in KIND_GROUPS else (plugin.group,)
+        rivals = [p for p in installed if p.name == plugin.name and p.group in space]
+        try:
+            _chosen(rivals)
+        except PluginConflict as conflict:
+            reason = reason or str(conflict)
+        findings.append(Finding(plugin, reason, trace))
+    return findings
 
 
 def load(plugin: Plugin) -> Any:
@@ -176,9 +200,8 @@ def load(plugin: Plugin) -> Any:
     with _lock:
         if plugin in _failures:
             raise PluginBroken(plugin.name, plugin.distribution, _failures[plugin].reason)
-        if plugin.misfit is not None:
-            raise _set_aside(plugin, InvalidPlugin(plugin.misfit))
         try:
+            _check_requirements(plugin)
             module = EntryPoint(plugin.name, plugin.module, plugin.group).load()
             manager = _manager()
             if not manager.is_registered(module):
@@ -251,24 +274,19 @@ def _installed() -> tuple[Plugin, ...]:
             if entry.group in GROUPS:
                 owner = str(distribution.metadata["Name"])
                 key = (entry.group, entry.name, _normal(owner))
-                if key not in found:
-                    misfit = _misfit(distribution)
-                    found[key] = Plugin(entry.group, entry.name, entry.value, owner, distribution.version, misfit)
+                asked = tuple(text for text in distribution.requires or () if text.lower().startswith("zoo"))
+                found.setdefault(key, Plugin(entry.group, entry.name, entry.value, owner, distribution.version, asked))
     return tuple(sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution)))
 
 
-def _misfit(distribution: Distribution) -> str | None:
-    """Say why a distribution's metadata rules out this version of Zoo, or None."""
-    from packaging.requirements import InvalidRequirement, Requirement
+def _check_requirements(plugin: Plugin) -> None:
+    """Refuse a plugin whose metadata rules out this version of Zoo. Raises InvalidPlugin."""
+    from packaging.requirements import Requirement
 
-    for text in distribution.requires or ():
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
+    for text in plugin.requirements:
+        requirement = Requirement(text)
         if _normal(requirement.name) == "zoo" and not requirement.specifier.contains(version("zoo"), prereleases=True):
-            return f"it wants {requirement.name}{requirement.specifier}, and zoo {version('zoo')} is installed"
-    return None
+            raise InvalidPlugin(f"it wants zoo{requirement.specifier}, and zoo {version('zoo')} is installed")
 
 
 def _normal(name: str) -> str:

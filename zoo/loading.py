@@ -164,9 +164,11 @@ def fit_model(
     architecture = model.architecture
     is_own = head is not None and head is architecture.head_of(config)
     layout = model_layout(architecture, head)
-    others = [join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads if other is not head]
+    others = [
+        join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads if other is not head
+    ]
     fresh = _fresh_names(model, head, layout, config, labels, weights) if labels is not None else ()
-    plan = fit(
+    return fit(
         model,
         layout if is_own or head is None else join(architecture.layout, _without_ignored(head.layout), head.prefixed),
         weights.headers,
@@ -174,7 +176,6 @@ def fit_model(
         fresh=fresh,
         dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in others),
     )
-    return plan
 
 
 def model_layout(architecture: Architecture, head: Head | None) -> Layout:
@@ -202,7 +203,9 @@ def _fresh_names(
         return set()
     output = f"head.{head.output}." if head and head.output else "head."
     in_file = {layout.bare(name) for name in weights.headers}
-    absent = {name for row in layout.bind(names) if not in_file.issuperset(map(layout.bare, row.hub)) for name in row.zoo}
+    absent = {
+        name for row in layout.bind(names) if not in_file.issuperset(map(layout.bare, row.hub)) for name in row.zoo
+    }
     return {name for name in names if name.startswith(output) or name in absent}
 
 
@@ -229,5 +232,3 @@ def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if found is None and dtype is not None:
         raise InvalidInput(f"There is no floating-point dtype '{dtype}'; it would be float32, bfloat16 or float16")
     return found
-
-

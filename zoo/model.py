@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
     from zoo.specs import Spec
     from zoo.tasks.feature_extraction import PoolingMode
     from zoo.tokenization import Tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a model was trained with and reached: the facts of its card.
+
+    base, base_commit: the checkpoint it started from. examples, evaluated: how many. emissions: kg of CO2 equivalent.
+    """
+
+    base: str | None
+    base_commit: str | None
+    examples: int
+    evaluated: int
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    emissions: float | None
 
 
 class Model(nn.Module):
@@ -55,6 +72,7 @@ class Model(nn.Module):
         self.kept: Mapping[str, Tensor] = {}
         self.fit: Fit | None = None
         self.fresh_parameters: tuple[str, ...] = ()
+        self.record: TrainingRecord | None = None
         self._task = get_task(task)
 
     def forward(
@@ -97,7 +115,10 @@ class Model(nn.Module):
     @property
     def max_length(self) -> int | None:
         """The longest input in tokens: what positions and tokenizer both allow; None for no limit."""
-        limits = [getattr(self.spec, "max_position_embeddings", None), self.tokenizer.max_length if self.tokenizer else None]
+        limits = [
+            getattr(self.spec, "max_position_embeddings", None),
+            self.tokenizer.max_length if self.tokenizer else None,
+        ]
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property

@@ -29,6 +29,7 @@ class Tokenizer:
         """folder: of a checkpoint with `tokenizer.json`. Raises CorruptFile."""
         from tokenizers import Tokenizer as Backend
 
+        self.folder = folder
         path = folder / TOKENIZER_FILE
         try:
             self._backend = Backend.from_file(str(path))
@@ -37,7 +38,9 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         self._lock = threading.Lock()
-        self._settings = read_optional_json(folder / "special_tokens_map.json") | read_optional_json(folder / SETTINGS_FILE)
+        self._settings = read_optional_json(folder / "special_tokens_map.json") | read_optional_json(
+            folder / SETTINGS_FILE
+        )
 
     @property
     def max_length(self) -> int | None:

@@ -1,0 +1,1 @@
+"""What checkpoints exist and where: the curated catalogue, and (extra `server`) a hub to run yourself."""

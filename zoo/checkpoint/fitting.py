@@ -46,7 +46,8 @@ def fit(
     every = dict(module.named_parameters(remove_duplicate=False))
     primary = {id(parameter): name for name, parameter in module.named_parameters()}
     in_file: dict[str, str] = {}
-    unexpected, kept = [], []
+    unexpected: list[str] = []
+    kept: list[str] = []
     for name in headers:
         bare = layout.bare(name)
         if layout.ignores(bare):
@@ -58,7 +59,9 @@ def fit(
 
     rows: list[Row] = []
     duplicates: list[Row] = []
-    missing, misshapen, files = [], [], {}
+    missing: list[str] = []
+    misshapen: list[str] = []
+    files: dict[str, str] = {}
     tied: dict[str, list[Row]] = {}
     for row in layout.bind(every):
         if any(name in fresh for name in row.zoo):
@@ -121,7 +124,9 @@ def fill(
     parameters = dict(module.named_parameters(remove_duplicate=False))
     tensors: dict[str, Tensor] = {}
     for row in plan.rows:
-        read = row.read([weights.tensor(plan.files[hub]) for hub in row.hub], [parameters[name].shape for name in row.zoo])
+        read = row.read(
+            [weights.tensor(plan.files[hub]) for hub in row.hub], [parameters[name].shape for name in row.zoo]
+        )
         for name, tensor in zip(row.zoo, read, strict=True):
             tensors[name] = tensor.to(device=device, dtype=dtype)
     for row in plan.duplicates:

@@ -86,7 +86,8 @@ def _tensor_header(name: str, entry: Any, path: Path | str) -> TensorHeader:
     size_bytes = math.prod(shape) * DTYPE_BITS[dtype] // 8
     if end - start != size_bytes:
         raise CorruptFile(
-            path, f"the tensor '{name}' takes {size_bytes} bytes as {dtype} {shape}, but its data_offsets span {end - start}"
+            path,
+            f"the tensor '{name}' takes {size_bytes} bytes as {dtype} {shape}, but its data_offsets span {end - start}",
         )
     return TensorHeader(dtype, tuple(shape), start, end)
 

@@ -50,7 +50,9 @@ class Split:
     """One tensor on the Hub is several here, one after the other along the first axis."""
 
     def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
-        return list(tensors[0].split([shape[0] for shape in shapes]))
+        import torch
+
+        return list(torch.split(tensors[0], [shape[0] for shape in shapes]))
 
     def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
         import torch
@@ -146,11 +148,15 @@ class Layout:
         for name in names:
             found = self._by_zoo.find(name)
             if found is None:
-                raise InvalidLayout(f"The layout has no row for the parameter '{name}'. Add one to the architecture's Layout")
+                raise InvalidLayout(
+                    f"The layout has no row for the parameter '{name}'. Add one to the architecture's Layout"
+                )
             row, numbers = found
             zoo = tuple(_fill(part, numbers) for part in row.zoo)
             if not wanted.issuperset(zoo):
-                raise InvalidLayout(f"The layout's row for '{name}' also fills {sorted(set(zoo) - wanted)}, which do not exist")
+                raise InvalidLayout(
+                    f"The layout's row for '{name}' also fills {sorted(set(zoo) - wanted)}, which do not exist"
+                )
             bound[zoo] = Row(tuple(_fill(part, numbers) for part in row.hub), zoo, row.transforms)
         return tuple(bound.values())
 
@@ -165,7 +171,9 @@ class Layout:
                     seen.add(name)
         for row in self.rows:
             if len({name.count("{}") for name in row.hub + row.zoo}) != 1:
-                raise InvalidLayout(f"The layout's row {row.hub} -> {row.zoo} does not have the same number of {{}} everywhere")
+                raise InvalidLayout(
+                    f"The layout's row {row.hub} -> {row.zoo} does not have the same number of {{}} everywhere"
+                )
 
 
 def join(backbone: Layout, head: Layout | None, with_prefix: bool) -> Layout:
@@ -231,7 +239,7 @@ def _row(hub: str | Names, zoo: str | Names, transform: str | Transform = "") ->
     if not isinstance(transform, str):
         return Row(hub_names, zoo_names, (transform,))
     words = transform.split()
-    known = {"transpose": Transpose(), "split": Split(), "fuse": Fuse(len(hub_names))}
+    known: dict[str, Transform] = {"transpose": Transpose(), "split": Split(), "fuse": Fuse(len(hub_names))}
     unknown = [word for word in words if word not in known]
     if unknown:
         raise InvalidLayout(f"The layout's row {hub_names} has the unknown transform {unknown}; known: {sorted(known)}")

@@ -79,7 +79,9 @@ def open_weights(folder: Path) -> Weights:
         return Weights(headers, dict.fromkeys(headers, single))
     if index.is_file():
         return _open_shards(folder, index)
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES) if folder.is_dir() else []
+    pickles = (
+        sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES) if folder.is_dir() else []
+    )
     if pickles:
         raise pickles_only(str(folder), pickles)
     raise NotACheckpoint(folder, "there is no model.safetensors")
@@ -115,7 +117,9 @@ def _open_shards(folder: Path, index: Path) -> Weights:
             raise CorruptFile(index, f"it names the shard {name}, which is not there")
         for tensor, header in read_header(shard).items():
             if content["weight_map"].get(tensor) != name:
-                raise CorruptFile(index, f"the shard {name} holds '{tensor}', which its weight_map does not place there")
+                raise CorruptFile(
+                    index, f"the shard {name} holds '{tensor}', which its weight_map does not place there"
+                )
             headers[tensor], files[tensor] = header, shard
     absent = set(content["weight_map"]) - set(headers)
     if absent:

@@ -1,7 +1,6 @@
 """Writing tensors as safetensors, in one file or in shards with an index."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,4 +87,4 @@ def _remove_stale(folder: Path, current: set[str]) -> None:
     pattern = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
     for path in folder.iterdir():
         if pattern.fullmatch(path.name) and path.name not in current:
-            os.unlink(path)
+            path.unlink()

@@ -1,17 +1,17 @@
 """The catalogue: short names for checkpoints, curated, brought by plugins as TOML files, one an architecture.
 
-    architecture = "bert"
-    plugin = "zoo-encoder-only"
+architecture = "bert"
+plugin = "zoo-encoder-only"
 
-    [[checkpoint]]
-    name = "bert-base-cased"
-    repository = "google-bert/bert-base-cased"
-    task = "fill-mask"
-    license = "apache-2.0"
-    parameters = 108_340_804
+[[checkpoint]]
+name = "bert-base-cased"
+repository = "google-bert/bert-base-cased"
+task = "fill-mask"
+license = "apache-2.0"
+parameters = 108_340_804
 
-    [checkpoint.sha256]                 # only where known to be true
-    "model.safetensors" = "53aa…"
+[checkpoint.sha256]                 # only where known to be true
+"model.safetensors" = "53aa…"
 """
 
 import tomllib
@@ -50,7 +50,7 @@ def list_checkpoints(pattern: str = "*", task: str | None = None) -> list[Catalo
 
     Raises CorruptFile for a catalogue file that is not in the form above.
     """
-    entries = {}
+    entries: dict[str, CatalogueEntry] = {}
     for folder in host.each("zoo.catalogues", "zoo_catalogues"):
         for path in sorted(Path(folder).glob("*.toml")):
             for entry in _read(path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
@@ -80,7 +80,7 @@ class HubClient:
 
     @cached_property
     def _headers(self) -> dict[str, str]:
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.utils._headers import build_hf_headers
 
         headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo")
         return headers
@@ -205,7 +205,7 @@ class _Reported(io.BufferedReader):
     which every hub understands."""
 
     def __init__(self, path: Path, advance: Advance) -> None:
-        super().__init__(path.open("rb", buffering=0))  # type: ignore[arg-type]
+        super().__init__(path.open("rb", buffering=0))
         self._report = advance
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -226,9 +226,23 @@ def _plain_uploads() -> Iterator[None]:
         logger.setLevel(level)
 
 
-Report = Callable[[str, int, int], None]
-"""Told (file, bytes more, the file's size) as a transfer goes on."""
+class Watcher(Protocol):
+    """Told how a pull or push goes on."""
+
+    def asked(self, endpoint: str) -> None:
+        """A hub is asked: what follows is not from the store alone."""
+        ...
+
+    def advanced(self, name: str, count: int, size_bytes: int) -> None:
+        """So many bytes more of a file, of `size_bytes` in all, are in place; fewer, where count is negative."""
+        ...
 
 
-def silent(name: str, count: int, size_bytes: int) -> None:
-    """Report nothing."""
+class Silent:
+    """A Watcher that does nothing."""
+
+    def asked(self, endpoint: str) -> None:
+        """Ignored."""
+
+    def advanced(self, name: str, count: int, size_bytes: int) -> None:
+        """Ignored."""

@@ -25,7 +25,7 @@ from zoo.checkpoint.reader import (
 )
 from zoo.errors import CorruptFile, DigestMismatch, NotACheckpoint, NotEnoughDisk, NotInStore, ZooError
 from zoo.hub import catalogue
-from zoo.hub.client import HubClient, Listing, Report, default_endpoint, is_offline, silent
+from zoo.hub.client import HubClient, Listing, Silent, Watcher, default_endpoint, is_offline
 from zoo.hub.store import Repository, store_path
 from zoo.references import Reference, parse
 from zoo.tokenization import TOKENIZER_FILES
@@ -47,13 +47,13 @@ def pull(
     token: str | None = None,
     local_only: bool = False,
     refresh: bool = False,
-    report: Report = silent,
+    watcher: Watcher | None = None,
 ) -> Checkpoint:
     """Give a checkpoint that is complete and verified on this machine, fetched from a hub only where it is not yet.
 
     ref: a catalogue name, `org/name`, `org/name@revision` or `./folder`. revision: a branch, tag or commit.
     endpoint, token: None for HF_ENDPOINT and HF_TOKEN. local_only: never ask a hub (nor with HF_HUB_OFFLINE=1).
-    refresh: ask the hub whether a branch has moved on. report: told of progress.
+    refresh: ask the hub whether a branch has moved on. watcher: told of progress.
     A checkpoint that is in the store makes no request. An interrupted pull goes on where it stopped.
     Raises InvalidReference, NotInStore, RepositoryNotFound and its kin, DigestMismatch, CorruptFile, RefusedContent,
     NotEnoughDisk; after a refusal nothing of the checkpoint is left in the store.
@@ -73,7 +73,7 @@ def pull(
     if stay_local:
         raise NotInStore(ref, store_path())
     promised = entry.sha256 if entry is not None and reference.revision is None else {}
-    return _fetch(HubClient(endpoint, token), repo_id, reference, promised, report)
+    return _fetch(HubClient(endpoint, token), repo_id, reference, promised, watcher or Silent())
 
 
 def stored_checkpoint(repo_id: str, revision: str | None) -> Checkpoint | None:
@@ -82,9 +82,10 @@ def stored_checkpoint(repo_id: str, revision: str | None) -> Checkpoint | None:
 
 
 def _fetch(
-    client: HubClient, repo_id: str, reference: Reference, promised: Mapping[str, str], report: Report
+    client: HubClient, repo_id: str, reference: Reference, promised: Mapping[str, str], watcher: Watcher
 ) -> Checkpoint:
     """Resolve, choose, fetch, check, and only then make it visible."""
+    watcher.asked(client.endpoint)
     listing = client.listing(repo_id, reference.revision)
     _check_promises(listing, promised)
     weights = _weight_files(listing)
@@ -93,13 +94,13 @@ def _fetch(
     with repository.locked():
         try:
             small = [name for name in listing.files if any(fnmatchcase(name, pattern) for pattern in WANTED)]
-            _fetch_files(client, listing, repository, [*small, *weights], new, report)
+            _fetch_files(client, listing, repository, [*small, *weights], new, watcher)
             if weights == [INDEX_FILE]:
                 shards = shard_names(_read_blob(repository, listing.files[INDEX_FILE]), INDEX_FILE)
                 absent = [name for name in shards if name not in listing.files]
                 if absent:
                     raise CorruptFile(INDEX_FILE, f"it names the shard {absent[0]}, which the repository does not have")
-                _fetch_files(client, listing, repository, shards, new, report)
+                _fetch_files(client, listing, repository, shards, new, watcher)
                 weights = [INDEX_FILE, *shards]
             manifest = _manifest(client.endpoint, listing, repository, [*small, *weights])
             checkpoint = repository.install(manifest, reference.revision)
@@ -132,7 +133,7 @@ def _weight_files(listing: Listing) -> list[str]:
 
 
 def _fetch_files(
-    client: HubClient, listing: Listing, repository: Repository, names: list[str], new: list[Path], report: Report
+    client: HubClient, listing: Listing, repository: Repository, names: list[str], new: list[Path], watcher: Watcher
 ) -> None:
     """Fetch what is not among the blobs yet, and note it in `new`."""
     absent = [name for name in names if not repository.blob(listing.files[name]).is_file()]
@@ -145,12 +146,12 @@ def _fetch_files(
         entry = listing.files[name]
         blob = repository.blob(entry)
         if not blob.is_file():
-            client.fetch(listing, name, blob, partial(_advance, report, name, entry.size_bytes))
+            client.fetch(listing, name, blob, partial(_advance, watcher, name, entry.size_bytes))
             new.append(blob)
 
 
-def _advance(report: Report, name: str, size_bytes: int, count: int) -> None:
-    report(name, count, size_bytes)
+def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
+    watcher.advanced(name, count, size_bytes)
 
 
 def _manifest(endpoint: str, listing: Listing, repository: Repository, names: list[str]) -> Manifest:
@@ -176,14 +177,15 @@ def _read_blob(repository: Repository, entry: FileEntry) -> dict[str, Any]:
     return read_json(repository.blob(entry))
 
 
-def verify(checkpoint: Checkpoint, report: Report = silent) -> int:
+def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
     """Hash every file of a stored checkpoint again, and check its tensors' headers. Gives the number of files.
 
     Raises DigestMismatch, CorruptFile.
     """
+    watcher = watcher or Silent()
     open_weights(checkpoint.path)
     if checkpoint.manifest is None:
         return 0
     for name, entry in checkpoint.manifest.files.items():
-        entry.check(checkpoint.path / name, name, partial(_advance, report, name, entry.size_bytes))
+        entry.check(checkpoint.path / name, name, partial(_advance, watcher, name, entry.size_bytes))
     return len(checkpoint.manifest.files)

@@ -1,9 +1,9 @@
 """The store: checkpoints on this machine, in the same cache folder and form that huggingface_hub uses.
 
-    models--org--name/blobs/<digest>                    each content once
-    models--org--name/snapshots/<commit>/<file>         links to blobs
-    models--org--name/refs/<revision>                   the commit a branch or tag pointed to
-    models--org--name/zoo/<commit>.json                 the manifest
+models--org--name/blobs/<digest>                    each content once
+models--org--name/snapshots/<commit>/<file>         links to blobs
+models--org--name/refs/<revision>                   the commit a branch or tag pointed to
+models--org--name/zoo/<commit>.json                 the manifest
 """
 
 from __future__ import annotations
@@ -125,11 +125,15 @@ def list_stored() -> list[Stored]:
     found = []
     for folder in sorted(store_path().glob("models--*--*")):
         repository = Repository(folder.name.removeprefix("models--").replace("--", "/", 1))
-        refs = {path: path.read_text(encoding="utf-8").strip() for path in (folder / "refs").rglob("*") if path.is_file()}
+        refs = {
+            path: path.read_text(encoding="utf-8").strip() for path in (folder / "refs").rglob("*") if path.is_file()
+        }
         for snapshot in sorted((folder / "snapshots").glob("[0-9a-f]*")):
             if not is_commit(snapshot.name):
                 continue
-            revisions = sorted(str(path.relative_to(folder / "refs")) for path, to in refs.items() if to == snapshot.name)
+            revisions = sorted(
+                str(path.relative_to(folder / "refs")) for path, to in refs.items() if to == snapshot.name
+            )
             blobs = {path.resolve() for path in snapshot.rglob("*") if path.is_file()}
             size_bytes = sum(blob.stat().st_size for blob in blobs)
             manifest_path = repository.manifest(snapshot.name)

@@ -117,7 +117,7 @@ def _receive(url: str, entry: FileEntry, path: Path, headers: Mapping[str, str],
 def _request(url: str, size_bytes: int, partial: _Partial, headers: Mapping[str, str]) -> None:
     """Ask for the rest of the file once, and append what comes. Raises _Interrupted when that is not all."""
     import httpx2
-    from huggingface_hub.utils import get_session, hf_raise_for_status
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
     start = partial.size_bytes
     wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})

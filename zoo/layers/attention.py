@@ -28,7 +28,11 @@ class Attention(nn.Module):
         hidden: (batch, time, hidden); mask: bool, broadcastable to (batch, heads, time, time), True where a query may
         look, or None for everywhere. Returns (batch, time, hidden).
         """
-        query, key, value = self._heads(self.query(hidden)), self._heads(self.key(hidden)), self._heads(self.value(hidden))
+        query, key, value = (
+            self._heads(self.query(hidden)),
+            self._heads(self.key(hidden)),
+            self._heads(self.value(hidden)),
+        )
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
@@ -44,7 +48,7 @@ class Attention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         """(batch, time, hidden) -> (batch, heads, time, head_dim)"""
-        return projected.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+        return projected.view(*projected.shape[:2], self.num_attention_heads, -1).transpose(1, 2)
 
 
 def padding_mask(attention_mask: Tensor | None) -> Tensor | None:

@@ -20,4 +20,5 @@ def get_task(name: str) -> Task:
         return task
     from zoo import host
 
-    return host.get_task(name)
+    given: Task = host.get_task(name)
+    return given

@@ -105,7 +105,9 @@ class Task(ABC):
         """Turn inputs of `predict` into features, one or several for each. Raises InvalidInput."""
 
     @abstractmethod
-    def interpret(self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model) -> list[Any]:
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[Any]:
         """Give the typed result of each input, from each feature's own row of the output (without padding, on CPU)."""
 
     def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from zoo.checkpoint.reader import read_json, read_optional_json
 from zoo.errors import CorruptFile, InvalidInput
-from zoo.tasks.base import Features, HeadSettings, Output, Task, batches, check_texts, collate, encode_texts, tokenizer_of
+from zoo.tasks.base import (
+    Features,
+    HeadSettings,
+    Output,
+    Task,
+    batches,
+    check_texts,
+    collate,
+    encode_texts,
+    tokenizer_of,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -62,7 +72,9 @@ def read_pooling(folder: Path) -> Pooling:
         if config.get("pooling_mode") in get_args(PoolingMode):
             chosen = [config["pooling_mode"]]
         if len(chosen) != 1:
-            raise CorruptFile(folder / types["Pooling"] / "config.json", f"it chooses {len(chosen)} known ways of pooling")
+            raise CorruptFile(
+                folder / types["Pooling"] / "config.json", f"it chooses {len(chosen)} known ways of pooling"
+            )
         mode = chosen[0]
     length = read_optional_json(folder / "sentence_bert_config.json").get("max_seq_length")
     return Pooling(mode, "Normalize" in types, length if isinstance(length, int) and length > 0 else None)

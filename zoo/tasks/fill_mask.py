@@ -62,7 +62,9 @@ class FillMask(Task):
             raise InvalidInput("The checkpoint's tokenizer names no mask token, so there is no gap to fill")
         for index, text in enumerate(inputs):
             if text.count(mask) != 1:
-                raise InvalidInput(f"Text {index} has {text.count(mask)} times the mask token {mask}; it would be once: {text!r}")
+                raise InvalidInput(
+                    f"Text {index} has {text.count(mask)} times the mask token {mask}; it would be once: {text!r}"
+                )
         return encode_texts(inputs, model)
 
     def interpret(
@@ -74,7 +76,9 @@ class FillMask(Task):
         results = []
         for feature, row in zip(features, rows, strict=True):
             if mask_id not in feature.ids:
-                raise InvalidInput(f"Text {feature.source} is longer than the model's {model.max_length} tokens before its gap")
+                raise InvalidInput(
+                    f"Text {feature.source} is longer than the model's {model.max_length} tokens before its gap"
+                )
             gap = feature.ids.index(mask_id)
             assert row.logits is not None
             best = row.logits[gap].softmax(-1).topk(min(BEST, row.logits.shape[-1]))
@@ -91,7 +95,9 @@ class FillMask(Task):
         tokenizer = tokenizer_of(model)
         mask_id = tokenizer.special_id("mask_token")
         if mask_id is None:
-            raise InvalidInput("The checkpoint's tokenizer names no mask token, so masked language modelling cannot train")
+            raise InvalidInput(
+                "The checkpoint's tokenizer names no mask token, so masked language modelling cannot train"
+            )
         features = encode_texts([example["text"] for example in examples], model)
         generator = torch.Generator().manual_seed(0)
         for feature in features:

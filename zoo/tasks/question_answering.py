@@ -58,7 +58,9 @@ class QuestionAnswering(Task):
             room = [longest - len(e.ids) for e in tokenizer.encode([(question, "") for question, _ in pairs])]
             for index, tokens in enumerate(room):
                 if tokens < 2:
-                    raise InvalidInput(f"Question {index} leaves no room for a context within the model's {longest} tokens")
+                    raise InvalidInput(
+                        f"Question {index} leaves no room for a context within the model's {longest} tokens"
+                    )
             window = min([WINDOW_OVERLAP_TOKENS, *(tokens // 2 for tokens in room)])
         features = []
         for source, encoding in enumerate(tokenizer.encode(pairs, max_length=longest, window=window)):
@@ -91,7 +93,7 @@ class QuestionAnswering(Task):
                 end = start + len(answers["text"][0])
             except (KeyError, IndexError, TypeError):
                 raise InvalidInput(
-                    f'Example {feature.source} has the answers {answers!r}; they would be {{"text": [...], "answer_start": [...]}}'
+                    f"Example {feature.source} has the answers {answers!r}; they would have lists 'text' and 'answer_start'"
                 ) from None
             inside = [
                 position

@@ -79,7 +79,9 @@ class TextClassification(Task):
             found = {label for value in values for label in value}
             return HeadSettings(_named(found), "multi_label_classification")
         if not all(isinstance(value, str | int) for value in values):
-            raise InvalidInput("The labels are not of one sort; they would all be names, all lists of names, or all floats")
+            raise InvalidInput(
+                "The labels are not of one sort; they would all be names, all lists of names, or all floats"
+            )
         return HeadSettings(_named(set(values)), "single_label_classification")
 
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:

@@ -1,0 +1,1 @@
+"""Training: settings, data, the loop, and fine-tuning on top of them."""

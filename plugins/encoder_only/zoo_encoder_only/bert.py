@@ -128,13 +128,14 @@ def _pooler(spec: BertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
     return Pooler(spec.hidden_size)
 
 
-def _masked_language_model(spec: BertSpec, backbone: Encoder, num_labels: int) -> nn.Module:
+def _masked_language_model(spec: BertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
     from torch import nn
 
     from zoo.layers.heads import MaskedLanguageModel
 
     norm = nn.LayerNorm(spec.hidden_size, spec.layer_norm_eps)
-    tokens = backbone.embeddings.tokens
+    tokens = backbone.get_submodule("embeddings.tokens")
+    assert isinstance(tokens, nn.Embedding)
     return MaskedLanguageModel(tokens=tokens, activation=spec.hidden_act, norm=norm, tied=spec.tie_word_embeddings)
 
 
