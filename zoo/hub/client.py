@@ -86,7 +86,7 @@ class HubClient:
         return headers
 
     def listing(self, repo_id: str, revision: str | None = None) -> Listing:
-        """Resolve a revision to its commit and list the files. Raises the errors of `translated`, RefusedContent."""
+        """Resolve a revision to its commit and list the files. Raises the errors of `_translated`, RefusedContent."""
         with self._translated(repo_id, revision, f"reading '{repo_id}'"):
             info = self._api.model_info(repo_id, revision=revision, files_metadata=True)
         if not is_commit(info.sha):
@@ -106,7 +106,7 @@ class HubClient:
         return Listing(repo_id, str(info.sha), files)
 
     def fetch(self, listing: Listing, name: str, blob: Path, advance: Advance) -> None:
-        """Put one file's verified content at `blob`. Raises DigestMismatch and the errors of `translated`."""
+        """Put one file's verified content at `blob`. Raises DigestMismatch and the errors of `_translated`."""
         url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
             fetch(url, listing.files[name], blob, name, self._headers, advance)
@@ -127,17 +127,22 @@ class HubClient:
         with self._translated(repo_id, None, f"creating '{repo_id}'"):
             self._api.create_repo(repo_id, private=private, exist_ok=True)
 
-    def commit(self, repo_id: str, files: Mapping[str, Path], parent: str, message: str, advance: Advance) -> str:
+    def commit(self, repo_id: str, files: Mapping[str, Path], parent: str, message: str, watcher: Watcher) -> str:
         """Upload files and commit them on top of `parent`, all or none. Gives the new commit.
 
-        Raises PushConflict when the branch has moved on, and the errors of `translated`.
+        watcher: told how much of each file has been read for the upload. Raises PushConflict when the branch has moved
+        on, and the errors of `_translated`.
         """
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import HfHubHTTPError
 
-        opened = [(name, _Reported(path, advance)) for name, path in files.items()]
+        watcher.asked(self.endpoint)
+        opened = [(name, _WatchedFile(name, path, watcher)) for name, path in files.items()]
         try:
             operations = [CommitOperationAdd(name, file) for name, file in opened]
+            for operation, (_, file) in zip(operations, opened, strict=True):
+                _ = operation.upload_info.sha256  # read once for the digest, before what is read counts as progress
+                file.watched = True
             with self._translated(repo_id, None, f"writing to '{repo_id}'"), _plain_uploads():
                 try:
                     info = self._api.create_commit(repo_id, operations, commit_message=message, parent_commit=parent)
@@ -200,17 +205,21 @@ def check_file_name(name: Any, where: str) -> None:
         )
 
 
-class _Reported(io.BufferedReader):
-    """A file that reports how far it has been read. A file object also makes the library use plain HTTP uploads,
-    which every hub understands."""
+class _WatchedFile(io.BufferedReader):
+    """A file that tells how far it has been read.
 
-    def __init__(self, path: Path, advance: Advance) -> None:
+    Being a file object, it also makes the library use plain HTTP uploads, which every hub understands.
+    """
+
+    def __init__(self, name: str, path: Path, watcher: Watcher) -> None:
         super().__init__(path.open("rb", buffering=0))
-        self._report = advance
+        self.watched = False
+        self._name, self._size_bytes, self._watcher = name, path.stat().st_size, watcher
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._report(len(data))
+        if self.watched and data:
+            self._watcher.advanced(self._name, len(data), self._size_bytes)
         return data
 
 

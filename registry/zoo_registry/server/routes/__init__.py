@@ -1,0 +1,1 @@
+"""The HTTP surface, a module a subject; each has a list `routes`."""
