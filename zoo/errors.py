@@ -320,12 +320,14 @@ class NotEnoughDisk(ZooError):
 class DigestMismatch(ZooError):
     """A file's bytes are not the ones that were promised."""
 
-    def __init__(self, file: str, expected: str, actual: str, promised_by: str) -> None:
+    REFUSED = (
+        "The file was not kept. Try again; if it stays so, the hub or the network changes files, and its operator "
+        "should know"
+    )
+
+    def __init__(self, file: str, expected: str, actual: str, promised_by: str, cure: str = REFUSED) -> None:
         self.file, self.expected, self.actual, self.promised_by = file, expected, actual, promised_by
-        super().__init__(
-            f"'{file}' has the digest {actual}, but {promised_by} promises {expected}. The file was not kept. "
-            "Try again; if it stays so, the hub or the network changes files, and its operator should know"
-        )
+        super().__init__(f"'{file}' has the digest {actual}, but {promised_by} promises {expected}. {cure}")
 
 
 class PushConflict(ZooError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from zoo import __version__
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import (
     AccessDenied,
@@ -76,13 +77,15 @@ class HubClient:
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi
 
-        return HfApi(endpoint=self.endpoint, token=self._token, library_name="zoo")
+        return HfApi(endpoint=self.endpoint, token=self._token, library_name="zoo", library_version=__version__)
 
     @cached_property
     def _headers(self) -> dict[str, str]:
         from huggingface_hub.utils._headers import build_hf_headers
 
-        headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo")
+        headers: dict[str, str] = build_hf_headers(
+            token=self._token, library_name="zoo", library_version=__version__
+        )
         return headers
 
     def listing(self, repo_id: str, revision: str | None = None) -> Listing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,8 @@ def _fetch_files(
     client: HubClient, listing: Listing, repository: Repository, names: list[str], new: list[Path], watcher: Watcher
 ) -> None:
     """Fetch what is not among the blobs yet, and note it in `new`."""
-    absent = [name for name in names if not repository.blob(listing.files[name]).is_file()]
+    known = repository.verified_digests()
+    absent = [name for name in names if not _is_sound(listing.files[name], repository, known)]
     needed_bytes = sum(listing.files[name].size_bytes for name in absent)
     store_path().mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(store_path()).free
@@ -148,6 +149,18 @@ def _fetch_files(
         if not blob.is_file():
             client.fetch(listing, name, blob, partial(_advance, watcher, name, entry.size_bytes))
             new.append(blob)
+
+
+def _is_sound(entry: FileEntry, repository: Repository, known: Collection[str]) -> bool:
+    """Tell whether a blob is in place; one that another tool fetched is hashed first, and removed if it is damaged."""
+    blob = repository.blob(entry)
+    if not blob.is_file() or entry.digest in known:
+        return blob.is_file()
+    try:
+        entry.check(blob, entry.digest)
+    except DigestMismatch:
+        blob.unlink()
+    return blob.is_file()
 
 
 def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
@@ -187,5 +200,9 @@ def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
     if checkpoint.manifest is None:
         return 0
     for name, entry in checkpoint.manifest.files.items():
-        entry.check(checkpoint.path / name, name, partial(_advance, watcher, name, entry.size_bytes))
+        try:
+            entry.check(checkpoint.path / name, name, partial(_advance, watcher, name, entry.size_bytes))
+        except DigestMismatch as error:
+            cure = f"It was damaged on this machine. Fetch it anew: zoo rm {checkpoint.repo_id}, then zoo pull"
+            raise DigestMismatch(name, error.expected, error.actual, "the manifest", cure) from None
     return len(checkpoint.manifest.files)

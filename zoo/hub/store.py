@@ -70,6 +70,11 @@ class Repository:
         commit = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
         return commit if is_commit(commit) else None
 
+    def verified_digests(self) -> set[str]:
+        """Give the digests of all content of this repository that Zoo has verified."""
+        manifests = [Manifest.load(path) for path in (self.path / "zoo").glob("*.json")]
+        return {entry.digest for manifest in manifests for entry in manifest.files.values()}
+
     def find(self, revision: str | None) -> Checkpoint | None:
         """Give a complete checkpoint that Zoo has verified, or None. Asks no hub. Raises CorruptFile."""
         commit = self.commit(revision)

@@ -15,6 +15,7 @@ Advance = Callable[[int], None]
 """Told how many bytes more are in place; negative when some had to be thrown away."""
 
 ATTEMPTS = 5
+FIRST_WAIT_SECONDS = 0.5
 CHUNK_BYTES = 1 << 20
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -108,7 +109,7 @@ def _receive(url: str, entry: FileEntry, path: Path, headers: Mapping[str, str],
                 if failures >= ATTEMPTS:
                     reached = f"{partial.size_bytes} of {entry.size_bytes} bytes came, then: {interruption}"
                     raise HubUnreachable(url, reached) from interruption
-                time.sleep(min(interruption.wait_seconds or 0.25 * 2**failures, 30))
+                time.sleep(min(interruption.wait_seconds or FIRST_WAIT_SECONDS * 2 ** (failures - 1), 30))
     finally:
         digest = partial.close()
     return digest
@@ -130,7 +131,8 @@ def _request(url: str, size_bytes: int, partial: _Partial, headers: Mapping[str,
             hf_raise_for_status(response)
             if start and response.status_code != 206:  # the server does not resume
                 partial.restart()
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            # As it comes: a chunk size of our own would hold back what arrived before a cut.
+            for chunk in response.iter_raw():
                 partial.append(chunk[: size_bytes - partial.size_bytes])
                 if partial.size_bytes == size_bytes:
                     return
