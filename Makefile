@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PROJECTS := pyproject.toml plugins/encoder_only/pyproject.toml registry/pyproject.toml
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo hub test lint format clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ $(VENV)/.demo: $(VENV)/.installed
 
 demo: $(VENV)/.demo
 	$(BIN)/python docs/demo.py
+
+# A hub on this machine with the demo's checkpoint in it, for the examples in README.md.
+hub: $(VENV)/.demo
+	$(BIN)/python docs/demo.py serve
 
 test: setup lint
 	$(BIN)/python -m pytest

@@ -3,6 +3,8 @@
 A real pretrained checkpoint goes to a hub, from there into the store, answers questions, is fine-tuned, goes back to
 the hub, and comes out again the same. Everything runs on this machine. With ZOO_DEMO_HUB=https://huggingface.co the
 checkpoint comes from there instead of being imported first.
+
+`make hub` runs the first two steps only, and leaves the hub running for the examples in README.md.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,18 +63,45 @@ def main() -> None:
     print(f"\nDone in {time.monotonic() - started:.0f} seconds.")
 
 
+def serve_until_interrupted() -> None:
+    """Run a hub with the checkpoint in it on port 8900, its data under build/hub."""
+    with _hub(Path("build") / "hub", port=8900) as (endpoint, token):
+        os.environ |= {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        import_checkpoint(token)
+        print(
+            f"\nIn another terminal: export HF_ENDPOINT={endpoint} HF_TOKEN={token}\nCtrl-C ends the hub.", flush=True
+        )
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
+
+
 def step(number: int, what: str) -> None:
     """Announce a step."""
     print(f"\n[{number}/6] {what}", flush=True)
 
 
 @contextmanager
-def _hub(data: Path) -> Iterator[tuple[str, str]]:
-    """Run the project's own registry on a free port while the context lasts; gives its address and a token to write."""
+def _hub(data: Path, port: int = 0) -> Iterator[tuple[str, str]]:
+    """Run the project's own registry while the context lasts; gives its address and a token to write.
+
+    port: 0 for a free one.
+    """
     step(1, "Start a hub on this machine")
     token = secrets.token_hex(16)
-    command = [sys.executable, "-m", "zoo.cli.main", "serve", "--data", str(data), "--port", "0", "--token", token]
-    print(f"$ zoo serve --data {data} --port 0 --token …", flush=True)
+    command = [
+        sys.executable,
+        "-m",
+        "zoo.cli.main",
+        "serve",
+        "--data",
+        str(data),
+        "--port",
+        str(port),
+        "--token",
+        token,
+    ]
+    print(f"$ zoo serve --data {data} --port {port} --token …", flush=True)
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -206,4 +235,4 @@ def finetune_and_return(texts: list[dict[str, str]], folder: Path, endpoint: str
 
 
 if __name__ == "__main__":
-    main()
+    serve_until_interrupted() if sys.argv[1:] == ["serve"] else main()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.checkpoint.layout import Layout
-from zoo.errors import InvalidPlugin, UnknownTask
+from zoo.errors import InvalidConfig, InvalidPlugin, UnknownTask
 from zoo.specs import Kind, Spec
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class Architecture:
         raise UnknownTask(task, self.tasks, self.name)
 
     def head_of(self, config: Mapping[str, Any]) -> Head | None:
-        """Give the head that a checkpoint's config.json says it has, if this architecture knows it."""
-        claimed: Sequence[str] = config.get("architectures") or ()
+        """Give the head that a checkpoint's config.json says it has, if this architecture knows it.
+
+        Raises InvalidConfig.
+        """
+        claimed = config.get("architectures") or []
+        if not isinstance(claimed, list):
+            raise InvalidConfig({"architectures": f"is {claimed!r}; it would be a list of class names"}, self.name)
         return next((head for head in self.heads for name in claimed if name in head.classes), None)

@@ -7,12 +7,13 @@ a failure is kept with its traceback and raised as PluginBroken to whoever asked
 from __future__ import annotations
 
 import os
+import reprlib
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, distributions, version
+from importlib.metadata import Distribution, EntryPoint, distributions, version
 from typing import TYPE_CHECKING, Any
 
 from zoo.configuration import configuration_path, preferred
@@ -76,6 +77,7 @@ class Finding:
 
 _lock = threading.RLock()
 _failures: dict[Plugin, Failure] = {}
+_managers: dict[Plugin, pluggy.PluginManager] = {}  # one each: no plugin's hook can answer for another's
 
 
 def plugins(group: str | None = None) -> list[Plugin]:
@@ -107,44 +109,59 @@ def get_architecture(name: str, known_distribution: str | None = None) -> Archit
     known_distribution: who is known to provide it, to name in the error if nobody installed does.
     Raises UnknownArchitecture, PluginConflict, PluginBroken.
     """
-    from zoo.architecture import Architecture
-
     candidates = [plugin for plugin in plugins() if plugin.group in KIND_GROUPS and plugin.name == name]
     if not candidates:
         raise UnknownArchitecture(name, [info.name for info in list_architectures()], known_distribution)
-    plugin = _chosen(candidates)
+    return _architecture(_chosen(candidates))
+
+
+def _architecture(plugin: Plugin) -> Architecture:
+    from zoo.architecture import Architecture
+
     for given in values(plugin, "zoo_architectures"):
         if not isinstance(given, Architecture):
-            raise _set_aside(plugin, InvalidPlugin(f"zoo_architectures() gave {given!r}, which is no Architecture"))
-        if given.name == name:
+            raise _set_aside(
+                plugin, InvalidPlugin(f"zoo_architectures() gave {_shown(given)}, which is no Architecture")
+            )
+        if given.name == plugin.name:
             if given.kind != KIND_GROUPS[plugin.group]:
                 raise _set_aside(
-                    plugin, InvalidPlugin(f"'{name}' is {given.kind}, but is registered in {plugin.group}")
+                    plugin, InvalidPlugin(f"'{plugin.name}' is {given.kind}, but is registered in {plugin.group}")
                 )
             return given
     raise _set_aside(
-        plugin, InvalidPlugin(f"zoo_architectures() does not give the '{name}' that the entry point names")
+        plugin, InvalidPlugin(f"zoo_architectures() does not give the '{plugin.name}' that the entry point names")
     )
 
 
 def get_task(name: str) -> Any:
     """Give a plugin's task by name. Raises UnknownTask, PluginConflict, PluginBroken."""
-    from zoo.tasks.base import Task
-
     candidates = [plugin for plugin in plugins("zoo.tasks") if plugin.name == name]
     if not candidates:
         raise UnknownTask(name, sorted({plugin.name for plugin in plugins("zoo.tasks")}))
-    plugin = _chosen(candidates)
+    return _task(_chosen(candidates))
+
+
+def _task(plugin: Plugin) -> Any:
+    from zoo.tasks.base import Task
+
     for given in values(plugin, "zoo_tasks"):
-        if isinstance(given, Task) and given.name == name:
+        if isinstance(given, Task) and given.name == plugin.name:
             return given
-    raise _set_aside(plugin, InvalidPlugin(f"zoo_tasks() does not give a Task named '{name}'"))
+    raise _set_aside(plugin, InvalidPlugin(f"zoo_tasks() does not give a Task named '{plugin.name}'"))
 
 
 def get_command(name: str, cli: Any) -> None:
     """Let the plugin that brings a command add it to the click group. Raises PluginConflict, PluginBroken."""
-    plugin = _chosen([plugin for plugin in plugins("zoo.commands") if plugin.name == name])
+    _add_command(_chosen([plugin for plugin in plugins("zoo.commands") if plugin.name == name]), cli)
+
+
+def _add_command(plugin: Plugin, cli: Any) -> None:
     _hook(plugin, "zoo_commands", cli=cli)
+    if plugin.name not in cli.commands:
+        raise _set_aside(
+            plugin, InvalidPlugin(f"zoo_commands() does not add the '{plugin.name}' that the entry point names")
+        )
 
 
 def each(group: str, hook: str) -> Iterator[Any]:
@@ -169,20 +186,25 @@ def notify(hook: str, **facts: Any) -> list[Any]:
 
 def values(plugin: Plugin, hook: str) -> list[Any]:
     """Give the list that a plugin's hook returns, empty if it does not implement it. Raises PluginBroken."""
-    returned = _hook(plugin, hook)
-    if not all(isinstance(answer, Sequence) for answer in returned):
-        raise _set_aside(plugin, InvalidPlugin(f"{hook}() gave {returned[0]!r}, which is no list"))
-    return [value for answer in returned for value in answer]
+    given: list[Any] = []
+    for answer in _hook(plugin, hook):
+        if not isinstance(answer, Sequence) or isinstance(answer, str | bytes):
+            raise _set_aside(plugin, InvalidPlugin(f"{hook}() gave {_shown(answer)}, which is no list"))
+        given += answer
+    for value in given:
+        if hook == "zoo_catalogues" and not isinstance(value, str | os.PathLike):
+            raise _set_aside(plugin, InvalidPlugin(f"{hook}() gave {_shown(value)}, which is no folder"))
+    return given
 
 
 def examine() -> list[Finding]:
-    """Import every installed plugin and tell of each whether it works, and who else claims its name."""
+    """Import every installed plugin, ask it for what it names, and tell of each whether it works and who else claims it."""
     findings = []
     installed = plugins()
     for plugin in installed:
         reason = trace = None
         try:
-            load(plugin)
+            _try_out(plugin)
         except PluginBroken:
             reason, trace = _failures[plugin].reason, _failures[plugin].traceback
         space = KIND_GROUPS if plugin.group in KIND_GROUPS else (plugin.group,)
@@ -195,6 +217,23 @@ def examine() -> list[Finding]:
     return findings
 
 
+def _try_out(plugin: Plugin) -> None:
+    """Ask a plugin for what its entry point names, as its first use would. Raises PluginBroken."""
+    import click
+
+    load(plugin)
+    if plugin.group in KIND_GROUPS:
+        _architecture(plugin)
+    elif plugin.group == "zoo.tasks":
+        _task(plugin)
+    elif plugin.group == "zoo.commands":
+        _add_command(plugin, click.Group())
+    elif plugin.group == "zoo.catalogues":
+        values(plugin, "zoo_catalogues")
+    elif plugin.group == "zoo.sources":
+        values(plugin, "zoo_sources")
+
+
 def load(plugin: Plugin) -> Any:
     """Import a plugin's module and check its hooks against the contract. Raises PluginBroken."""
     with _lock:
@@ -203,10 +242,8 @@ def load(plugin: Plugin) -> Any:
         try:
             _check_requirements(plugin)
             module = EntryPoint(plugin.name, plugin.module, plugin.group).load()
-            manager = _manager()
-            if not manager.is_registered(module):
-                manager.register(module)
-                _check_hooks(manager, module)
+            if plugin not in _managers:
+                _managers[plugin] = _manager(module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may also call sys.exit(): that must not end the host
@@ -216,11 +253,9 @@ def load(plugin: Plugin) -> Any:
 
 def _hook(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
     """Call a hook in one plugin only."""
-    module = load(plugin)
-    manager = _manager()
-    others = [other for other in manager.get_plugins() if other is not module]
+    load(plugin)
     try:
-        answers: list[Any] = manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+        answers: list[Any] = getattr(_managers[plugin].hook, hook)(**arguments)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -229,17 +264,19 @@ def _hook(plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
 
 
 def _set_aside(plugin: Plugin, error: BaseException) -> PluginBroken:
-    reason = f"{type(error).__name__}: {error}" if not isinstance(error, InvalidPlugin) else str(error)
+    try:
+        reason = str(error) if isinstance(error, InvalidPlugin) else f"{type(error).__name__}: {error}"
+    except Exception:  # a plugin's own class of errors may fail at that too
+        reason = type(error).__name__
     _failures[plugin] = Failure(reason, "".join(traceback.format_exception(error)))
     return PluginBroken(plugin.name, plugin.distribution, reason)
 
 
-def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
-    """Refuse implementations of hooks that the contract does not have."""
-    for caller in manager.get_hookcallers(module) or []:
-        if caller.spec is None:
-            manager.unregister(module)
-            raise InvalidPlugin(f"it implements {caller.name}(), which is no hook of Zoo")
+def _shown(value: Any) -> str:
+    """Give a short repr, also of what cannot be shown."""
+    shown = reprlib.Repr()
+    shown.maxother = shown.maxstring = 60
+    return shown.repr(value)
 
 
 def _chosen(candidates: list[Plugin]) -> Plugin:
@@ -254,29 +291,44 @@ def _chosen(candidates: list[Plugin]) -> Plugin:
     raise PluginConflict(candidates[0].group, candidates[0].name, owners, configuration_path())
 
 
-@cache
-def _manager() -> pluggy.PluginManager:
+def _manager(module: Any) -> pluggy.PluginManager:
+    """Register a plugin's hooks. Raises InvalidPlugin for one that the contract does not have."""
     import pluggy
 
     from zoo import hookspecs
 
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    for caller in manager.get_hookcallers(module) or []:
+        if caller.spec is None:
+            raise InvalidPlugin(f"it implements {caller.name}(), which is no hook of Zoo")
     return manager
 
 
 @cache
 def _installed() -> tuple[Plugin, ...]:
     """Read the metadata of every installed distribution once; the first of a name on the path counts, as for imports."""
-    found: dict[tuple[str, str, str], Plugin] = {}
+    found: dict[str, list[Plugin]] = {}
     for distribution in distributions():
-        for entry in distribution.entry_points:
-            if entry.group in GROUPS:
-                owner = str(distribution.metadata["Name"])
-                key = (entry.group, entry.name, _normal(owner))
-                asked = tuple(text for text in distribution.requires or () if text.lower().startswith("zoo"))
-                found.setdefault(key, Plugin(entry.group, entry.name, entry.value, owner, distribution.version, asked))
-    return tuple(sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution)))
+        try:
+            if provided := _plugins_of(distribution):
+                found.setdefault(_normal(provided[0].distribution), provided)
+        except Exception:  # metadata that cannot be read: any distribution's, so there is no plugin to set aside
+            continue
+    every = [plugin for plugins in found.values() for plugin in plugins]
+    return tuple(sorted(every, key=lambda plugin: (plugin.group, plugin.name, plugin.distribution)))
+
+
+def _plugins_of(distribution: Distribution) -> list[Plugin]:
+    entries = {(entry.group, entry.name): entry for entry in distribution.entry_points if entry.group in GROUPS}
+    if not entries:
+        return []  # most are none of ours: their metadata is not read further
+    owner = str(distribution.metadata["Name"])
+    asked = tuple(text for text in distribution.requires or () if text.lower().startswith("zoo"))
+    return [
+        Plugin(entry.group, entry.name, entry.value, owner, distribution.version, asked) for entry in entries.values()
+    ]
 
 
 def _check_requirements(plugin: Plugin) -> None:
@@ -285,7 +337,11 @@ def _check_requirements(plugin: Plugin) -> None:
 
     for text in plugin.requirements:
         requirement = Requirement(text)
-        if _normal(requirement.name) == "zoo" and not requirement.specifier.contains(version("zoo"), prereleases=True):
+        if _normal(requirement.name) != "zoo" or (
+            requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        ):
+            continue
+        if not requirement.specifier.contains(version("zoo"), prereleases=True):
             raise InvalidPlugin(f"it wants zoo{requirement.specifier}, and zoo {version('zoo')} is installed")
 
 

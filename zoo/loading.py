@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from zoo import host
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.fitting import Fit, fill, fit, place
 from zoo.checkpoint.headers import TensorHeader
-from zoo.checkpoint.layout import Layout, Row, join
+from zoo.checkpoint.layout import Layout, join
 from zoo.checkpoint.reader import Weights, open_weights, read_config
 from zoo.errors import HeadMissing, InvalidInput, NotACheckpoint
 from zoo.hub import catalogue
@@ -23,6 +24,8 @@ from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.specs import Spec
 
@@ -30,7 +33,7 @@ EXAMPLE_LABELS = ("negative", "positive")
 
 
 def load(
-    ref: str,
+    ref: str | Path,
     task: str | None = None,
     *,
     revision: str | None = None,
@@ -45,11 +48,14 @@ def load(
     """Give a model from a checkpoint, every tensor accounted for, ready to predict.
 
     ref, revision, local_only, endpoint: see zoo.pull. task: None for that of the checkpoint's own head.
-    labels: asks for a fresh head with these labels; [] where the task has none to name. seed: of what is fresh.
+    labels: asks for a fresh head with these labels, unless they are the checkpoint's own; [] where the task has none to
+    name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
     ignore_config_keys: unknown keys of config.json to accept.
-    Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing.
+    Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
+    InvalidInput.
     """
+    wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
     config = read_config(checkpoint.path)
     architecture = find_architecture(config, checkpoint)
@@ -59,9 +65,9 @@ def load(
     model = assemble(architecture, spec, head, choose_settings(head, config, labels))
     plan = fit_model(model, head, config, labels, weights)
     fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
-    fill(model, plan, weights, fresh, choose_device(device), choose_dtype(dtype))
+    fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
-    model.kept = {name: weights.tensor(name) for name in plan.kept}
+    model.kept = {name: _cast(weights.tensor(name), wanted_dtype) for name in plan.kept}
     model.tokenizer = load_tokenizer(checkpoint.path)
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
@@ -80,7 +86,7 @@ def build(
 
     spec: see zoo.make_spec. task: None for the backbone with its pooler. labels: the head's, two unnamed ones if left
     out. seed: the same one gives the same weights, on every device. device, dtype: see load; float32 if left out.
-    Raises UnknownArchitecture, UnknownTask.
+    Raises UnknownArchitecture, UnknownTask, InvalidInput.
     """
     architecture = host.get_architecture(spec.model_type)
     head = architecture.head(task or FEATURES)
@@ -89,7 +95,7 @@ def build(
     fresh = fresh_weights(model, names, spec.initializer_range, seed)
     place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
     model.fresh_parameters = tuple(names)
-    model.fit = Fit(_primary_rows(model, head), {}, (), tuple(names), ())
+    model.fit = fit(model, model_layout(architecture, head), {}, architecture=architecture.name, fresh=names)
     return model.eval()
 
 
@@ -98,8 +104,11 @@ def make_spec(architecture: str, /, **sizes: Any) -> Spec:
 
     Raises UnknownArchitecture, UnknownConfigKey, InvalidConfig.
     """
-    found = host.get_architecture(architecture)
-    return found.spec.from_config({**found.spec.proportions(sizes), "model_type": architecture, **sizes})
+    spec = host.get_architecture(architecture).spec
+    fields = spec.known_keys()
+    given = {fields.get(key, key) for key in sizes}
+    usual = {key: size for key, size in spec.proportions(sizes).items() if fields.get(key, key) not in given}
+    return spec.from_config({**usual, "model_type": architecture, **sizes})
 
 
 def find_architecture(config: Mapping[str, Any], checkpoint: Checkpoint) -> Architecture:
@@ -136,15 +145,21 @@ def choose_head(
 
 def choose_settings(head: Head | None, config: Mapping[str, Any], labels: Sequence[str] | None) -> HeadSettings:
     """Give the names of the head's outputs: those asked for, the task's own, or the config's. Raises InvalidInput."""
-    fixed = get_task(head.task).fixed_labels if head else ()
+    task = head.task if head else FEATURES
+    fixed = get_task(task).fixed_labels
     if fixed is not None:
+        if labels and tuple(labels) != fixed:
+            raise InvalidInput(
+                f"labels is {labels!r}; for the task '{task}' it would be {list(fixed)}. "
+                'Name the task that these labels are for, such as "text-classification"'
+            )
         return HeadSettings(fixed)
     if labels is None:
         return HeadSettings.from_config(config)
-    if not labels or isinstance(labels, str) or len(set(labels)) != len(labels):
+    chosen = tuple(str(label) for label in labels)
+    if not chosen or isinstance(labels, str) or len(set(chosen)) != len(chosen):
         raise InvalidInput(f"labels is {labels!r}; it would be a list of different names")
     own = HeadSettings.from_config(config)
-    chosen = tuple(str(label) for label in labels)
     return own if own.labels == chosen else HeadSettings(chosen)
 
 
@@ -167,7 +182,7 @@ def fit_model(
     others = [
         join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads if other is not head
     ]
-    fresh = _fresh_names(model, head, layout, config, labels, weights) if labels is not None else ()
+    fresh = _fresh_names(model, head, layout, config, weights) if labels is not None else ()
     return fit(
         model,
         layout if is_own or head is None else join(architecture.layout, _without_ignored(head.layout), head.prefixed),
@@ -189,17 +204,13 @@ def _without_ignored(layout: Layout) -> Layout:
 
 
 def _fresh_names(
-    model: Model,
-    head: Head | None,
-    layout: Layout,
-    config: Mapping[str, Any],
-    labels: Sequence[str] | None,
-    weights: Weights,
+    model: Model, head: Head | None, layout: Layout, config: Mapping[str, Any], weights: Weights
 ) -> set[str]:
     """Give the head's parameters that start fresh because labels were asked for."""
     own = model.architecture.head_of(config)
     names = [name for name, _ in model.named_parameters() if name.startswith("head.")]
-    if head is own and (not labels or HeadSettings.from_config(config).labels == tuple(labels)):
+    fixed = get_task(model.task).fixed_labels is not None
+    if head is own and (fixed or HeadSettings.from_config(config).labels == model.settings.labels):
         return set()
     output = f"head.{head.output}." if head and head.output else "head."
     in_file = {layout.bare(name) for name in weights.headers}
@@ -209,9 +220,9 @@ def _fresh_names(
     return {name for name in names if name.startswith(output) or name in absent}
 
 
-def _primary_rows(model: Model, head: Head) -> tuple[Row, ...]:
-    """Give the rows under which a model without a checkpoint is written: one for each parameter."""
-    return model_layout(model.architecture, head).bind([name for name, _ in model.named_parameters()])
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Give a tensor in the dtype asked for; whole numbers stay as they are."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -219,16 +230,18 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
-    except RuntimeError as error:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no one error for this
         raise InvalidInput(f"There is no device '{device}' ({str(error).splitlines()[0]})") from None
+    if found.type == "meta":
+        raise InvalidInput("The device 'meta' holds no values; it would be one such as cpu or cuda")
+    return found
 
 
 def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     """Give a floating-point dtype by name or as it is. Raises InvalidInput."""
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise InvalidInput(f"There is no floating-point dtype '{dtype}'; it would be float32, bfloat16 or float16")
-    if found is None and dtype is not None:
+    if dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
         raise InvalidInput(f"There is no floating-point dtype '{dtype}'; it would be float32, bfloat16 or float16")
     return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.errors import InvalidInput
 from zoo.layers.attention import recorded_attention
 from zoo.tasks import get_task
-from zoo.tasks.base import HeadSettings, Output, tokenizer_of
+from zoo.tasks.base import HeadSettings, Output, check_texts, tokenizer_of
 
 if TYPE_CHECKING:
     from zoo.architecture import Architecture
@@ -88,6 +88,9 @@ class Model(nn.Module):
         padding may be on either side. labels: as the task's loss wants them.
         Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
         """
+        longest = getattr(self.spec, "max_position_embeddings", None)
+        if longest is not None and input_ids.shape[1] > longest:
+            raise InvalidInput(f"The input has {input_ids.shape[1]} tokens; the model takes at most {longest}")
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
         scores = None if self.head is None else self.head(hidden, input_ids, attention_mask)
         return self._task.output(scores, hidden, labels, self.settings)
@@ -157,6 +160,7 @@ class Model(nn.Module):
 
         layers: which, counted from 0 (negative from the end); None for all. Raises InvalidInput, TokenizerMissing.
         """
+        check_texts([text])
         encoding = tokenizer_of(self).encode([text], max_length=self.max_length)[0]
         was_training = self.training
         self.eval()
@@ -171,8 +175,8 @@ class Model(nn.Module):
         wrong = [layer for layer in layers or () if not -len(recorded) <= layer < len(recorded)]
         if wrong:
             raise InvalidInput(f"There is no layer {wrong[0]}; the model has {len(recorded)}, counted from 0")
-        chosen = range(len(recorded)) if layers is None else layers
-        return torch.stack([recorded[layer][0].cpu() for layer in chosen])
+        every = torch.stack([weights[0].cpu() for weights in recorded])
+        return every if layers is None else every[list(layers)]
 
     def save(self, folder: str | Path, max_shard_size: str = "5GB") -> None:
         """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.

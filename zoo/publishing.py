@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,22 @@ def model_config(model: Model) -> dict[str, Any]:
     config = model.spec.to_config(original)
     own = model.architecture.head_of(original or {})
     head = model.architecture.head(model.task)
+    named = get_task(model.task).fixed_labels is None
     if own is not head:
         config["architectures"] = [head.classes[0]]
-    named = get_task(model.task).fixed_labels is None
     if named and (original is None or type(model.settings).from_config(original) != model.settings):
-        stale = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task")
-        config = {key: value for key, value in config.items() if key not in stale} | model.settings.to_config()
+        config = _without_labels(config) | model.settings.to_config()
+    elif not named and own is not head:
+        config = _without_labels(config)  # another head's: `transformers` would give this one as many outputs
     dtype = str(model.dtype).removeprefix("torch.")
     for key in [key for key in ("dtype", "torch_dtype") if key in config] or ([] if original else ["dtype"]):
         config[key] = dtype
     return config
+
+
+def _without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    stale = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task")
+    return {key: value for key, value in config.items() if key not in stale}
 
 
 def push(
@@ -118,9 +123,7 @@ def push(
                 raise PushRefused(repo_id, str(reason))
         client = HubClient(endpoint, token)
         client.create(repo_id, private)
-        total = sum(path.stat().st_size for path in files.values())
-        advance = partial(_advance, watcher or Silent(), repo_id, total)
-        return client.commit(repo_id, files, client.head(repo_id), message or "Push with Zoo", advance)
+        return client.commit(repo_id, files, client.head(repo_id), message or "Push with Zoo", watcher or Silent())
 
 
 def check_folder(folder: Path) -> Model:
@@ -177,10 +180,6 @@ def card_facts(model: Model, repo_id: str) -> CardFacts:
         settings=record.settings if record else {},
         emissions=record.emissions if record else None,
     )
-
-
-def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
-    watcher.advanced(name, count, size_bytes)
 
 
 def _parts(path: Path, folder: Path) -> Sequence[str]:

@@ -33,17 +33,21 @@ class Reference:
         return f"{named}@{self.revision}" if self.revision else named
 
 
-def parse(text: str, revision: str | None = None) -> Reference:
-    """Give the Reference that a text means.
+def parse(ref: str | Path, revision: str | None = None) -> Reference:
+    """Give the Reference that a text means. A Path is a folder, however it is written.
 
     A path is what starts with `/`, `./`, `../` or `~`, or is `.` or `..`; anything else names a repository or a
     catalogue entry. revision: an alternative to `@revision` in the text.
     Raises InvalidReference.
     """
-    if text in (".", "..") or text.startswith(("/", "./", "../", "~")):
+    text = str(ref)
+    if isinstance(ref, Path) or text in (".", "..") or text.startswith(("/", "./", "../", "~")):
         if revision is not None:
             raise InvalidReference(text, "a folder has no revisions")
-        return Reference(folder=Path(text).expanduser())
+        try:
+            return Reference(folder=Path(text).expanduser())
+        except (RuntimeError, ValueError):
+            raise InvalidReference(text, f"there is no user whose folder '{text.split('/')[0]}' would be") from None
     if "://" in text:
         raise InvalidReference(text, f"no installed plugin knows the scheme '{text.split('://')[0]}'")
     named, at, written = text.partition("@")

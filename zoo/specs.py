@@ -84,16 +84,17 @@ class Spec(BaseModel):
         if unknown:
             raise UnknownConfigKey(sorted(unknown), name)
         values: dict[str, Any] = {}
+        spelt: dict[str, str] = {}
         for key, value in config.items():
             if key in known:
                 field = known[key]
                 if field in values and values[field] != value:
-                    raise InvalidConfig({key: f"contradicts {field}: {value!r} and {values[field]!r}"}, name)
-                values[field] = value
+                    raise InvalidConfig({key: f"contradicts {spelt[field]}: {value!r} and {values[field]!r}"}, name)
+                values[field], spelt[field] = value, key
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidConfig(_problems(error), name) from None
+            raise InvalidConfig(_problems(error, spelt), name) from None
 
     def to_config(self, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Give the config in the architecture's own spelling.
@@ -104,12 +105,12 @@ class Spec(BaseModel):
         config = dict(original or {})
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            key = name if name in config else (field.alias or name)
-            if key in config:
+            keys = [key for key in (name, field.alias) if key in config]
+            for key in keys:
                 if config[key] != value:
                     config[key] = value
-            elif original is None or value != field.get_default():
-                config[key] = value
+            if not keys and (original is None or value != field.get_default()):
+                config[field.alias or name] = value
         return config
 
 
@@ -139,11 +140,12 @@ class EncoderSpec(Spec):
         return self
 
 
-def _problems(error: ValidationError) -> dict[str, str]:
-    """Turn pydantic's findings into a sentence per key, with the value found."""
+def _problems(error: ValidationError, spelt: Mapping[str, str]) -> dict[str, str]:
+    """Turn pydantic's findings into a sentence per key, with the value found. spelt: the config's key for a field."""
     problems: dict[str, str] = {}
     for finding in error.errors(include_url=False):
         key = ".".join(str(part) for part in finding["loc"][:1]) or "settings"
+        key = spelt.get(key, key)
         if finding["type"] == "missing":
             problems[key] = "is missing"
         elif finding["type"] == "value_error":

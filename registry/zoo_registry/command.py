@@ -23,9 +23,8 @@ def serve(data: Path, host: str, port: int, token: str | None) -> None:
     Only its hash is kept. End the registry with Ctrl-C.
 
     \b
-    Example:
-      zoo serve --data ./hub
-      HF_ENDPOINT=http://127.0.0.1:8900 HF_TOKEN=... zoo push ./my-bert me/my-bert
+    Example: zoo serve --data ./hub
+             HF_ENDPOINT=http://127.0.0.1:8900 HF_TOKEN=... zoo push ./my-bert me/my-bert
     """
     if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
         raise click.BadParameter("use printable ASCII characters without spaces.", param_hint="--token")

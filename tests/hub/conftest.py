@@ -130,7 +130,9 @@ def published(hub: Any, folder: Path) -> str:
 
 def contents(store: Path) -> list[str]:
     """Give every file in the store but locks, by name."""
-    return sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file() and ".locks" not in path.parts)
+    return sorted(
+        str(path.relative_to(store)) for path in store.rglob("*") if path.is_file() and ".locks" not in path.parts
+    )
 
 
 @pytest.fixture

@@ -121,7 +121,9 @@ def test_a_cut_connection_goes_on_where_it_stopped(proxy: Any, folder: Path, pub
     assert ranges == [None, "bytes=1000-", "bytes=3000-", "bytes=6000-"]
 
 
-def test_a_later_pull_resumes_what_an_earlier_one_left(proxy: Any, folder: Path, published: str, left_in_store: LeftInStore) -> None:
+def test_a_later_pull_resumes_an_earlier_one(
+    proxy: Any, folder: Path, published: str, left_in_store: LeftInStore
+) -> None:
     def cut(answer: Any) -> Any:
         answer.cut_after = 5000 if answer.status == 200 else 0
         return answer
@@ -140,7 +142,9 @@ def test_a_later_pull_resumes_what_an_earlier_one_left(proxy: Any, folder: Path,
     assert not any(name.endswith(".partial") for name in left_in_store())
 
 
-def test_a_partial_file_that_was_damaged_is_fetched_anew(proxy: Any, hub: Any, folder: Path, published: str, home: Path) -> None:
+def test_a_partial_file_that_was_damaged_is_fetched_anew(
+    proxy: Any, hub: Any, folder: Path, published: str, home: Path
+) -> None:
     digest = next(f.lfs.sha256 for f in hub.api().model_info("me/small", files_metadata=True).siblings if f.lfs)
     blobs = home / "hub" / "models--me--small" / "blobs"
     blobs.mkdir(parents=True)
@@ -190,7 +194,9 @@ def test_a_file_name_that_leaves_the_folder_is_refused(
 
 
 @pytest.mark.parametrize("commit", ["../../x", "main", "", None, "A" * 40])
-def test_a_commit_that_is_none_is_refused(proxy: Any, published: str, commit: str | None, left_in_store: LeftInStore) -> None:
+def test_a_commit_that_is_none_is_refused(
+    proxy: Any, published: str, commit: str | None, left_in_store: LeftInStore
+) -> None:
     proxy.tamper_listing(lambda content: content.update(sha=commit))
     with pytest.raises(errors.HubUnreachable, match=r"as the commit of 'me/small'"):
         zoo.pull("me/small", endpoint=proxy.endpoint)
@@ -235,10 +241,14 @@ def test_a_repository_of_pickles_is_refused_with_a_way_out(hub: Any, left_in_sto
 
 def test_a_repository_without_config_or_weights_is_no_checkpoint(hub: Any, left_in_store: LeftInStore) -> None:
     upload(hub, "me/empty", {"README.md": b"# nothing\n"})
-    with pytest.raises(errors.NotACheckpoint, match=r"^'me/empty' does not hold a checkpoint: it has no config\.json\."):
+    with pytest.raises(
+        errors.NotACheckpoint, match=r"^'me/empty' does not hold a checkpoint: it has no config\.json\."
+    ):
         zoo.pull("me/empty", endpoint=hub.endpoint)
     upload(hub, "me/empty", {"config.json": b"{}"})
-    with pytest.raises(errors.NotACheckpoint, match=r"^'me/empty' does not hold a checkpoint: it has no model\.safetensors\."):
+    with pytest.raises(
+        errors.NotACheckpoint, match=r"^'me/empty' does not hold a checkpoint: it has no model\.safetensors\."
+    ):
         zoo.pull("me/empty", endpoint=hub.endpoint)
     assert left_in_store() == []
 
@@ -278,7 +288,9 @@ def test_shards_are_pulled_and_loaded(hub: Any, folder: Path, published: str, tm
         assert torch.equal(ours, theirs)
 
 
-def test_a_missing_repository_a_private_one_and_a_wrong_revision_each_say_so(hub: Any, folder: Path, published: str) -> None:
+def test_a_missing_repository_a_private_one_and_a_wrong_revision_each_say_so(
+    hub: Any, folder: Path, published: str
+) -> None:
     with pytest.raises(errors.RepositoryNotFound) as caught:
         zoo.pull("me/nothing", endpoint=hub.endpoint)
     assert str(caught.value) == (

@@ -20,7 +20,7 @@ def test_a_pushed_model_comes_back_the_same(hub: Any, folder: Path) -> None:
     assert again.checkpoint is not None and again.checkpoint.commit == commit
     assert again.labels == model.labels
     assert again.predict(["a small model goes", "to its hub"]) == model.predict(["a small model goes", "to its hub"])
-    assert [c.title for c in hub.api().list_repo_commits("me/model")][0] == "first"
+    assert hub.api().list_repo_commits("me/model")[0].title == "first"
 
 
 def test_the_card_of_a_finetuned_model_says_what_is_known(hub: Any, published: str) -> None:

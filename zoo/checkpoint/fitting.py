@@ -18,13 +18,15 @@ class Fit:
 
     rows: to be read; hub names in canonical spelling. files: canonical name -> name in the file.
     duplicates: rows that the file holds although their parameter is tied to one of `rows`.
-    fresh: parameters that the checkpoint lacks, by agreement. kept: tensors declared ignored, which a save writes back.
+    fresh: parameters that the checkpoint lacks, by agreement; fresh_rows: how they are written.
+    kept: tensors declared ignored, which a save writes back.
     """
 
     rows: tuple[Row, ...]
     files: Mapping[str, str]
     duplicates: tuple[Row, ...]
     fresh: tuple[str, ...]
+    fresh_rows: tuple[Row, ...]
     kept: tuple[str, ...]
 
 
@@ -54,43 +56,56 @@ def fit(
             kept.append(name)
         elif layout.knows(bare) and bare not in in_file:
             in_file[bare] = name
-        elif not dropped(bare):
+        elif bare in in_file or not dropped(bare):
             unexpected.append(name)
 
     rows: list[Row] = []
     duplicates: list[Row] = []
+    fresh_rows: list[Row] = []
     missing: list[str] = []
     misshapen: list[str] = []
     files: dict[str, str] = {}
-    tied: dict[str, list[Row]] = {}
+    tied: dict[str, Row] = {}
+    started = {id(every[name]) for name in every if name in fresh}  # by any of its names
     for row in layout.bind(every):
-        if any(name in fresh for name in row.zoo):
+        is_primary = primary[id(every[row.zoo[0]])] == row.zoo[0]
+        if any(id(every[name]) in started for name in row.zoo):
+            fresh_rows += [row] if is_primary else []
             for hub in row.hub:
                 in_file.pop(layout.bare(hub), None)
             continue
         sources = {hub: in_file.pop(layout.bare(hub), None) for hub in row.hub}
-        is_primary = primary[id(every[row.zoo[0]])] == row.zoo[0]
         absent = [hub for hub, source in sources.items() if source is None]
-        if absent:
+        if len(absent) == len(row.hub):
             if is_primary:
-                tied.setdefault(row.zoo[0], []).append(row)
+                tied[row.zoo[0]] = row
+            continue
+        if absent:
+            missing += absent
             continue
         files |= {hub: source for hub, source in sources.items() if source is not None}
         misshapen += _misfits(row, every, headers, files)
         (rows if is_primary else duplicates).append(row)
 
     # A tied parameter may be stored under its second name only; then that one is read.
-    for name, absent_rows in tied.items():
+    for name, absent_row in tied.items():
         stand_in = next((row for row in duplicates if every[row.zoo[0]] is every[name]), None)
         if stand_in is not None:
             duplicates.remove(stand_in)
             rows.append(stand_in)
         else:
-            missing += [hub for row in absent_rows for hub in row.hub if hub not in files]
+            missing += absent_row.hub
     unexpected += in_file.values()
     if missing or unexpected or misshapen:
         raise WeightsMismatch(missing, unexpected, misshapen, architecture)
-    return Fit(tuple(rows), files, tuple(duplicates), tuple(name for name in every if name in fresh), tuple(kept))
+    return Fit(
+        rows=tuple(rows),
+        files=files,
+        duplicates=tuple(duplicates),
+        fresh=tuple(name for name in every if name in fresh),
+        fresh_rows=tuple(fresh_rows),
+        kept=tuple(kept),
+    )
 
 
 def _misfits(
@@ -124,10 +139,7 @@ def fill(
     parameters = dict(module.named_parameters(remove_duplicate=False))
     tensors: dict[str, Tensor] = {}
     for row in plan.rows:
-        read = row.read(
-            [weights.tensor(plan.files[hub]) for hub in row.hub], [parameters[name].shape for name in row.zoo]
-        )
-        for name, tensor in zip(row.zoo, read, strict=True):
+        for name, tensor in zip(row.zoo, _read(row, plan, weights, parameters), strict=True):
             tensors[name] = tensor.to(device=device, dtype=dtype)
     for row in plan.duplicates:
         _check_tied(row, plan, weights, parameters)
@@ -135,14 +147,19 @@ def fill(
     place(module, tensors | {name: tensor.to(device=device, dtype=dtype or own) for name, tensor in fresh.items()})
 
 
+def _read(row: Row, plan: Fit, weights: Weights, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+    tensors = [weights.tensor(plan.files[hub]) for hub in row.hub]
+    return row.read(tensors, [parameters[name].shape for name in row.zoo])
+
+
 def _check_tied(row: Row, plan: Fit, weights: Weights, parameters: Mapping[str, Tensor]) -> None:
     primary = next(other for other in plan.rows if parameters[other.zoo[0]] is parameters[row.zoo[0]])
-    for hub, other in zip(row.hub, primary.hub, strict=True):
-        if not torch.equal(weights.tensor(plan.files[hub]), weights.tensor(plan.files[other])):
-            raise CorruptFile(
-                weights.files[plan.files[hub]],
-                f"'{hub}' and '{other}' are one parameter in this architecture, but hold different values",
-            )
+    twice = zip(_read(row, plan, weights, parameters), _read(primary, plan, weights, parameters), strict=True)
+    if not all(torch.equal(one, other) for one, other in twice):
+        raise CorruptFile(
+            weights.files[plan.files[row.hub[0]]],
+            f"'{row.hub[0]}' and '{primary.hub[0]}' are one parameter in this architecture, but hold different values",
+        )
 
 
 def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -166,7 +183,7 @@ def written(module: nn.Module, plan: Fit) -> dict[str, Tensor]:
     """Give the module's tensors under the Hub's names: what `fill` read, turned back."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     tensors: dict[str, Tensor] = {}
-    for row in plan.rows + plan.duplicates:
+    for row in plan.rows + plan.fresh_rows + plan.duplicates:
         for hub, tensor in zip(row.hub, row.write([parameters[name].detach() for name in row.zoo]), strict=True):
             tensors[hub] = tensor
     return tensors

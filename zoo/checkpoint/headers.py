@@ -6,6 +6,7 @@ Format: 8 bytes with the header's length (little endian), that much JSON, then t
 
 import json
 import math
+import reprlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from zoo.errors import CorruptFile
 
 HEADER_LIMIT_BYTES = 25_000_000
+AXES_LIMIT = 64  # torch's own
 DTYPE_BITS: Mapping[str, int] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
@@ -53,7 +55,12 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
 def parse_header(text: bytes, data_bytes: int, path: Path | str) -> dict[str, TensorHeader]:
     """Check a header's JSON against the number of bytes that follow it. path: for the message. Raises CorruptFile."""
     try:
-        entries = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        entries = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+        )
     except (ValueError, RecursionError) as error:
         raise CorruptFile(path, f"its header is not valid JSON ({error})") from None
     if not isinstance(entries, dict):
@@ -79,10 +86,13 @@ def _tensor_header(name: str, entry: Any, path: Path | str) -> TensorHeader:
         raise CorruptFile(path, f"the entry of tensor '{name}' does not consist of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise CorruptFile(path, f"the tensor '{name}' has the unknown dtype {dtype!r}")
+        raise CorruptFile(path, f"the tensor '{name}' has the unknown dtype {reprlib.repr(dtype)}")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise CorruptFile(path, f"the tensor '{name}' has an impossible shape or data_offsets")
     start, end = offsets
+    # Zeros are left out: a size is never so large that the others, or the strides, would overflow.
+    if len(shape) > AXES_LIMIT or math.prod(filter(None, shape)) * DTYPE_BITS[dtype] >= 2**63:
+        raise CorruptFile(path, f"the tensor '{name}' has an impossible shape or data_offsets")
     size_bytes = math.prod(shape) * DTYPE_BITS[dtype] // 8
     if end - start != size_bytes:
         raise CorruptFile(
@@ -100,7 +110,14 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
         raise ValueError("a name stands in it twice")
+    # Half a surrogate pair is no text: encoding it raises a ValueError.
+    "".join([*unique, *(value for value in unique.values() if isinstance(value, str))]).encode("utf-8")
     return unique
+
+
+def _integer(digits: str) -> int | float:
+    # JSON's -0 is a float to every other reader; as one it counts as no size.
+    return -0.0 if digits == "-0" else int(digits)
 
 
 def _refuse_constant(name: str) -> Any:

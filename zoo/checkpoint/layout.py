@@ -72,7 +72,7 @@ class Fuse:
         return [torch.cat(tensors)]
 
     def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
-        return list(tensors[0].chunk(self.parts))
+        return list(tensors[0].tensor_split(self.parts))  # always so many, where chunk may give fewer
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ class Layout:
         Raises InvalidLayout when a parameter has no row, or a row that splits lacks one of its parts.
         """
         bound: dict[Names, Row] = {}
+        readers: dict[str, Names] = {}
         wanted = set(names)
         for name in names:
             found = self._by_zoo.find(name)
@@ -157,18 +158,25 @@ class Layout:
                 raise InvalidLayout(
                     f"The layout's row for '{name}' also fills {sorted(set(zoo) - wanted)}, which do not exist"
                 )
-            bound[zoo] = Row(tuple(_fill(part, numbers) for part in row.hub), zoo, row.transforms)
+            hub = tuple(_fill(part, numbers) for part in row.hub)
+            for part in hub:
+                if readers.setdefault(part, zoo) != zoo:
+                    raise InvalidLayout(f"The layout reads '{part}' into both {readers[part]} and {zoo}")
+            bound[zoo] = Row(hub, zoo, row.transforms)
         return tuple(bound.values())
 
     def _check(self) -> None:
         """Refuse a table that two names share, or whose rows cannot be undone."""
-        for side in ("hub", "zoo"):
+        hub = [name.removeprefix(self.prefix) for row in self.rows for name in row.hub]
+        for names in (hub, [name for row in self.rows for name in row.zoo]):
             seen: set[str] = set()
-            for row in self.rows:
-                for name in getattr(row, side):
-                    if name in seen:
-                        raise InvalidLayout(f"The layout names '{name}' in two rows; each name may stand in one only")
-                    seen.add(name)
+            for name in names:
+                if name in seen:
+                    raise InvalidLayout(f"The layout names '{name}' in two rows; each name may stand in one only")
+                seen.add(name)
+        for name in self.ignored:
+            if name.removeprefix(self.prefix) in hub:
+                raise InvalidLayout(f"The layout both reads and ignores '{name}'; it would do one of them")
         for row in self.rows:
             if len({name.count("{}") for name in row.hub + row.zoo}) != 1:
                 raise InvalidLayout(
@@ -203,28 +211,26 @@ class _Chain:
 
 
 class _Index:
-    """Finds the entry whose pattern, with `{}` for numbers, fits a name: by dictionary, the numbers taken out first."""
+    """Finds the entry whose pattern, with `{}` for numbers, fits a name: by dictionary, all numbers taken out first."""
 
     def __init__(self, entries: Iterable[tuple[str, Row | None]]) -> None:
-        self._entries = dict(entries)
+        self._entries: dict[str, list[tuple[list[str], Row]]] = {}
+        for pattern, row in entries:
+            alike = self._entries.setdefault(_NUMBER.sub("{}", pattern), [])
+            alike.append((_NUMBER.findall(pattern), row or _NOTHING))
+            alike.sort(key=lambda entry: entry[0].count("{}"))  # a number written out goes before a `{}`
 
     def find(self, name: str) -> tuple[Row, list[str]] | None:
-        for pattern, numbers in _generalised(name):
-            if pattern in self._entries:
-                return self._entries[pattern] or _NOTHING, numbers
+        numbers = _NUMBER.findall(name)
+        for slots, row in self._entries.get(_NUMBER.sub("{}", name), []):
+            pairs = list(zip(slots, numbers, strict=True))
+            if all(slot in ("{}", number) for slot, number in pairs):
+                return row, [number for slot, number in pairs if slot == "{}"]
         return None
 
 
 _NOTHING = Row((), ())
-_NUMBER = re.compile(r"(?<=\.)(\d+)(?=\.)")
-
-
-def _generalised(name: str) -> Iterable[tuple[str, list[str]]]:
-    """Give the name itself, and the name with all its numbers, or the first only, taken out."""
-    yield name, []
-    numbers = _NUMBER.findall(name)
-    for count in range(1, len(numbers) + 1):
-        yield _NUMBER.sub("{}", name, count=count), numbers[:count]
+_NUMBER = re.compile(r"(?:^|(?<=\.))(?:[0-9]+|{})(?=\.|$)")
 
 
 def _fill(pattern: str, numbers: Sequence[str]) -> str:
@@ -239,10 +245,11 @@ def _row(hub: str | Names, zoo: str | Names, transform: str | Transform = "") ->
     if not isinstance(transform, str):
         return Row(hub_names, zoo_names, (transform,))
     words = transform.split()
-    known: dict[str, Transform] = {"transpose": Transpose(), "split": Split(), "fuse": Fuse(len(hub_names))}
+    known: dict[str, Transform] = {"fuse": Fuse(len(hub_names)), "transpose": Transpose(), "split": Split()}
     unknown = [word for word in words if word not in known]
     if unknown:
         raise InvalidLayout(f"The layout's row {hub_names} has the unknown transform {unknown}; known: {sorted(known)}")
-    if ("split" in words) != (len(zoo_names) > 1) or ("fuse" in words) != (len(hub_names) > 1):
+    in_order = len(set(words)) == len(words) and "split" not in words[:-1]  # ours are the sizes to split into
+    if ("split" in words) != (len(zoo_names) > 1) or ("fuse" in words) != (len(hub_names) > 1) or not in_order:
         raise InvalidLayout(f"The layout's row {hub_names} -> {zoo_names} cannot be undone by '{transform}'")
     return Row(hub_names, zoo_names, tuple(known[word] for word in words))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoo.errors import CorruptFile, DigestMismatch
 
@@ -21,6 +21,12 @@ class FileEntry(BaseModel):
     size_bytes: int = Field(ge=0)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="For files in large-file storage")
     git_blob: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="For all others: git's id of the content")
+
+    @model_validator(mode="after")
+    def _has_digest(self) -> Self:
+        if self.sha256 is None and self.git_blob is None:
+            raise ValueError("it has neither sha256 nor git_blob")
+        return self
 
     @property
     def digest(self) -> str:
@@ -37,7 +43,9 @@ class FileEntry(BaseModel):
         return hashlib.sha1(b"blob %d\0" % self.size_bytes, usedforsecurity=False)
 
     def check(self, path: Path, name: str, advance: Callable[[int], None] = lambda count: None) -> None:
-        """Hash a file. advance: told the number of bytes as they are read. Raises DigestMismatch."""
+        """Hash a file. advance: told the number of bytes as they are read. Raises DigestMismatch, CorruptFile."""
+        if not path.is_file():
+            raise CorruptFile(path, "it is not there any more")
         hasher = self.hasher()
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):

@@ -1,6 +1,7 @@
 """Reading a checkpoint's folder: its configuration, and its tensors mapped from the files."""
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,7 +104,9 @@ def shard_names(index: Mapping[str, Any], path: Path | str) -> list[str]:
         raise CorruptFile(path, "it has no weight_map")
     for name in weight_map.values():
         if not isinstance(name, str) or "/" in name or "\\" in name or not name.endswith(".safetensors"):
-            raise CorruptFile(path, f"its weight_map names {name!r}, which is not a safetensors file beside it")
+            raise CorruptFile(
+                path, f"its weight_map names {reprlib.repr(name)}, which is not a safetensors file beside it"
+            )
     return sorted(set(weight_map.values()))
 
 
@@ -111,9 +114,10 @@ def _open_shards(folder: Path, index: Path) -> Weights:
     content = read_json(index)
     headers: dict[str, TensorHeader] = {}
     files: dict[str, Path] = {}
+    present = {path.name: path for path in folder.iterdir() if path.is_file()}
     for name in shard_names(content, index):
-        shard = folder / name
-        if not shard.is_file():
+        shard = present.get(name)
+        if shard is None:
             raise CorruptFile(index, f"it names the shard {name}, which is not there")
         for tensor, header in read_header(shard).items():
             if content["weight_map"].get(tensor) != name:

@@ -18,8 +18,11 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object as the Hub's files are written: sorted, indented by two; whole or not at all."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_weights(tensors: Mapping[str, "Tensor"], folder: Path, max_shard_size: str = "5GB") -> None:
@@ -32,13 +35,18 @@ def write_weights(tensors: Mapping[str, "Tensor"], folder: Path, max_shard_size:
 
     shards = _sharded(tensors, parse_size(max_shard_size))
     names = [WEIGHTS_FILE] if len(shards) == 1 else _shard_names(len(shards))
-    partials = []
-    for name, shard in zip(names, shards, strict=True):
-        partial = folder / f".{name}.partial"
-        save_file(_separate(shard), partial, metadata={"format": "pt"})
-        partials.append(partial)
-    for partial, name in zip(partials, names, strict=True):
-        partial.replace(folder / name)
+    partials = [folder / f".{name}.partial" for name in names]
+    try:
+        for partial, shard in zip(partials, shards, strict=True):
+            partial.touch()
+            mode = partial.stat().st_mode
+            save_file(_separate(shard), partial, metadata={"format": "pt"})
+            partial.chmod(mode)  # safetensors lets the owner alone read it; the folder's other files follow the umask
+        for partial, name in zip(partials, names, strict=True):
+            partial.replace(folder / name)
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
     if len(shards) > 1:
         weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.nbytes for tensor in tensors.values())
@@ -48,7 +56,7 @@ def write_weights(tensors: Mapping[str, "Tensor"], folder: Path, max_shard_size:
 
 def parse_size(text: str) -> int:
     """Give the bytes that a text such as "5GB" or "300KB" means (decimal units). Raises InvalidInput."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?B)", text.strip().upper())
     size_bytes = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size_bytes <= 0:
         raise InvalidInput(f"'{text}' is not a size; write a number and a unit, such as 5GB or 300MB")

@@ -83,7 +83,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        cli(prog_name="zoo", standalone_mode=False)
+        status = cli(prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -101,7 +101,7 @@ def _run() -> int:
         # Whoever read our output has gone; writing more at exit would only raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status if isinstance(status, int) else 0  # click gives back what a command exits with
 
 
 if __name__ == "__main__":

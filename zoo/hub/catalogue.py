@@ -14,6 +14,7 @@ parameters = 108_340_804
 "model.safetensors" = "53aa…"
 """
 
+import logging
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -26,6 +27,7 @@ from zoo import host
 from zoo.errors import CorruptFile, InvalidReference
 from zoo.references import Reference
 
+_log = logging.getLogger(__name__)
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -48,13 +50,16 @@ class CatalogueEntry(BaseModel):
 def list_checkpoints(pattern: str = "*", task: str | None = None) -> list[CatalogueEntry]:
     """Give the catalogue's entries by name. pattern: for name or repository, with `*` and `?`; task: of that task only.
 
-    Raises CorruptFile for a catalogue file that is not in the form above.
+    A catalogue file that is not in the form above is left out, with a warning in the log.
     """
     entries: dict[str, CatalogueEntry] = {}
     for folder in host.each("zoo.catalogues", "zoo_catalogues"):
         for path in sorted(Path(folder).glob("*.toml")):
-            for entry in _read(path):
-                entries.setdefault(entry.name, entry)
+            try:
+                for entry in _read(path):
+                    entries.setdefault(entry.name, entry)
+            except CorruptFile as error:  # one plugin's slip must not keep others' checkpoints away
+                _log.warning("%s", error)
     wanted = [e for e in entries.values() if fnmatchcase(e.name, pattern) or fnmatchcase(e.repository, pattern)]
     return sorted((e for e in wanted if task in (None, e.task)), key=lambda entry: entry.name)
 

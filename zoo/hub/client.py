@@ -83,9 +83,7 @@ class HubClient:
     def _headers(self) -> dict[str, str]:
         from huggingface_hub.utils._headers import build_hf_headers
 
-        headers: dict[str, str] = build_hf_headers(
-            token=self._token, library_name="zoo", library_version=__version__
-        )
+        headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo", library_version=__version__)
         return headers
 
     def listing(self, repo_id: str, revision: str | None = None) -> Listing:

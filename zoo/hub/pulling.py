@@ -40,7 +40,7 @@ SPARE_DISK_BYTES = 100_000_000
 
 
 def pull(
-    ref: str,
+    ref: str | Path,
     *,
     revision: str | None = None,
     endpoint: str | None = None,
@@ -71,7 +71,7 @@ def pull(
         if stay_local or (stored.manifest is not None and stored.manifest.endpoint == address):
             return stored
     if stay_local:
-        raise NotInStore(ref, store_path())
+        raise NotInStore(str(ref), store_path())
     promised = entry.sha256 if entry is not None and reference.revision is None else {}
     return _fetch(HubClient(endpoint, token), repo_id, reference, promised, watcher or Silent())
 

@@ -153,7 +153,7 @@ def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str],
     for index, example in enumerate(examples):
         absent = [column for column in columns if example.get(column) is None]
         if absent:
-            has = ", ".join(example)
+            has = ", ".join(map(str, example))
             raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
 
 
@@ -161,6 +161,11 @@ def encode_texts(texts: Sequence[Any], model: Model, *, words: bool = False) -> 
     """Encode texts, pairs or lists of words, one feature each, truncated to the model's longest input."""
     encodings = tokenizer_of(model).encode(texts, max_length=model.max_length, words=words)
     return [Features(e.ids, e.type_ids, source, e) for source, e in enumerate(encodings)]
+
+
+def with_labels(features: Sequence[Features]) -> list[Features]:
+    """Leave out features whose labels count at no position: the loss over a batch of such alone is not a number."""
+    return [feature for feature in features if any(label != IGNORED_LABEL for label in feature.label)]
 
 
 def collate(features: Sequence[Features], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from zoo.tasks.base import (
     check_texts,
     encode_texts,
     tokenizer_of,
+    with_labels,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ class FillMask(Task):
         return results
 
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
-        """Mask 15 % of each text's tokens: 80 % by the mask token, 10 % by another, 10 % kept (Devlin et al. 2018)."""
+        """Mask 15 % of each text's tokens: 80 % by the mask token, 10 % by another, 10 % kept (Devlin et al. 2018).
+
+        Of a short text it is one token at least, so that every batch has something to predict; a text without tokens
+        is left out.
+        """
         check_columns(examples, self.columns, self.name)
         tokenizer = tokenizer_of(model)
         mask_id = tokenizer.special_id("mask_token")
@@ -98,19 +103,21 @@ class FillMask(Task):
             raise InvalidInput(
                 "The checkpoint's tokenizer names no mask token, so masked language modelling cannot train"
             )
-        features = encode_texts([example["text"] for example in examples], model)
+        texts = [example["text"] for example in examples]
+        check_texts(texts)
+        features = [feature for feature in encode_texts(texts, model) if feature.ids]
         generator = torch.Generator().manual_seed(0)
         for feature in features:
             special = torch.tensor(feature.encoding.special_tokens_mask, dtype=torch.bool)
             chance = torch.rand(len(feature.ids), generator=generator).masked_fill(special, 1.0)
-            chosen = chance < MASKED_SHARE
+            chosen = (chance < MASKED_SHARE) | (chance == chance.min()) & ~special
             ids = torch.tensor(feature.ids)
             others = torch.randint(0, model.spec.vocab_size, ids.shape, generator=generator)
-            fate = chance / MASKED_SHARE
+            fate = torch.rand(ids.shape, generator=generator)
             feature.label = torch.where(chosen, ids, IGNORED_LABEL).tolist()
             replaced = torch.where(chosen & (fate < 0.8), mask_id, torch.where(chosen & (fate < 0.9), others, ids))
             feature.ids = replaced.tolist()
-        return features
+        return with_labels(features)
 
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """(batch, time) token ids, -100 where nothing is to be predicted."""

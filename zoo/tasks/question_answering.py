@@ -49,6 +49,10 @@ class QuestionAnswering(Task):
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: mappings with `question` and `context`, or pairs of the two."""
+        if isinstance(inputs, str | Mapping):
+            raise InvalidInput("One question was given where a list of them is expected; write [question]")
+        if not inputs:
+            return []
         pairs = [_pair(value, index) for index, value in enumerate(inputs)]
         tokenizer = tokenizer_of(model)
         longest = model.max_length
@@ -91,7 +95,7 @@ class QuestionAnswering(Task):
             try:
                 start = int(answers["answer_start"][0])
                 end = start + len(answers["text"][0])
-            except (KeyError, IndexError, TypeError):
+            except (KeyError, IndexError, TypeError, ValueError):
                 raise InvalidInput(
                     f"Example {feature.source} has the answers {answers!r}; they would have lists 'text' and 'answer_start'"
                 ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,17 +71,17 @@ class TextClassification(Task):
                 return [Label(names[int(top.indices)], float(top.values)) for top in best]
 
     def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
-        """A float label asks for regression, a list of labels for multi-label; else the labels found, sorted."""
+        """Numbers that are not all whole ask for regression, lists of labels for multi-label; else the labels found."""
         check_columns(examples, self.columns, self.name)
         values = [example["label"] for example in examples]
-        if all(isinstance(value, float) for value in values):
+        if all(type(value) in (int, float) for value in values) and any(isinstance(value, float) for value in values):
             return HeadSettings(("score",), "regression")
         if all(isinstance(value, list | tuple) for value in values):
             found = {label for value in values for label in value}
             return HeadSettings(_named(found), "multi_label_classification")
         if not all(isinstance(value, str | int) for value in values):
             raise InvalidInput(
-                "The labels are not of one sort; they would all be names, all lists of names, or all floats"
+                "The labels are not of one sort; they would all be names, all lists of names, or all numbers"
             )
         return HeadSettings(_named(set(values)), "single_label_classification")
 
@@ -135,7 +136,7 @@ def _named(values: set[Any]) -> tuple[str, ...]:
 def _target(label: Any, names: Sequence[str], kind: str, index: int) -> Any:
     """Give the number, or row of 0 and 1, that the loss compares with. Raises InvalidInput."""
     if kind == "regression":
-        if isinstance(label, bool) or not isinstance(label, int | float):
+        if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
             raise InvalidInput(f"Example {index} has the label {label!r}; regression learns from numbers")
         return float(label)
     several = kind == "multi_label_classification"

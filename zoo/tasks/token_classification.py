@@ -20,6 +20,7 @@ from zoo.tasks.base import (
     check_columns,
     check_texts,
     encode_texts,
+    with_labels,
 )
 
 if TYPE_CHECKING:
@@ -71,17 +72,18 @@ class TokenClassification(Task):
     def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
         """The tags found, sorted, O first."""
         check_columns(examples, self.columns, self.name)
+        _check_words(examples)
         found = {str(tag) for example in examples for tag in example["tags"]}
         return HeadSettings(tuple(sorted(found, key=lambda tag: (tag != "O", tag))))
 
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
-        """examples: `tokens` (words) and `tags`, one for each. A word's first piece carries its tag."""
+        """examples: `tokens` (words) and `tags`, one for each. A word's first piece carries its tag.
+
+        An example without words is left out.
+        """
         check_columns(examples, self.columns, self.name)
+        _check_words(examples)
         for index, example in enumerate(examples):
-            if len(example["tokens"]) != len(example["tags"]):
-                raise InvalidInput(
-                    f"Example {index} has {len(example['tokens'])} tokens and {len(example['tags'])} tags; they go in pairs"
-                )
             unknown = [tag for tag in example["tags"] if str(tag) not in model.labels]
             if unknown:
                 raise InvalidInput(
@@ -93,7 +95,7 @@ class TokenClassification(Task):
             words = feature.encoding.word_ids
             firsts = [word is not None and (index == 0 or words[index - 1] != word) for index, word in enumerate(words)]
             feature.label = [tags[word] if first else IGNORED_LABEL for word, first in zip(words, firsts, strict=True)]
-        return features
+        return with_labels(features)
 
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """(batch, time) label numbers, -100 at positions that do not count."""
@@ -109,6 +111,19 @@ class TokenClassification(Task):
             right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
             total += int(counts.sum())
         return {"accuracy": right / max(total, 1)}
+
+
+def _check_words(examples: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse examples that are not words with a tag each. Raises InvalidInput."""
+    for index, example in enumerate(examples):
+        tokens, tags = example["tokens"], example["tags"]
+        for column, value in (("tokens", tokens), ("tags", tags)):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise InvalidInput(f"Example {index} has the {column} {value!r}; it would be a list, one for each word")
+        if not all(isinstance(token, str) for token in tokens):
+            raise InvalidInput(f"Example {index} has the tokens {tokens!r}; they would be texts")
+        if len(tokens) != len(tags):
+            raise InvalidInput(f"Example {index} has {len(tokens)} tokens and {len(tags)} tags; they go in pairs")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Training examples: mappings with the task's columns, from memory or from a file."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,10 +44,13 @@ def _read_file(path: Path) -> list[Example]:
         raise InvalidInput(f"The data file '{path}' is none of: {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InvalidInput(f"There is no data file '{path}'")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets begin their files with a byte-order mark
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"The data file '{path}' is not UTF-8 text ({error})") from None
     try:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]  # U+2028 may stand inside a text
         if path.suffix == ".json":
             content = json.loads(text)
             if not isinstance(content, list):
@@ -54,5 +58,8 @@ def _read_file(path: Path) -> list[Example]:
             return content
     except ValueError as error:
         raise InvalidInput(f"The data file '{path}' is not valid JSON ({error})") from None
-    rows = csv.DictReader(text.splitlines(), delimiter="," if path.suffix == ".csv" else "\t")
-    return list(rows)
+    try:
+        # newline="": a quoted field may hold line breaks of its own.
+        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="," if path.suffix == ".csv" else "\t"))
+    except csv.Error as error:
+        raise InvalidInput(f"The data file '{path}' is not valid {path.suffix[1:].upper()} ({error})") from None

@@ -13,6 +13,7 @@ from zoo.loading import load
 from zoo.model import Model, TrainingRecord
 from zoo.tasks import get_task
 from zoo.tasks.base import Features, Task, run
+from zoo.tasks.text_classification import problem_type
 from zoo.training import loop
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Example, read_examples
@@ -59,6 +60,8 @@ def finetune(
     model = _prepared(model_or_ref, task, [*examples, *held_out], config)
     found = get_task(model.task)
     features = found.encode_examples(examples, model)
+    if not features:
+        raise InvalidInput("No example holds anything to learn from: all are empty")
     held_out_features = found.encode_examples(held_out, model) if held_out else []
     base = model.checkpoint
     training = loop.Run(model, config, loop.count_steps(len(features), config))
@@ -114,5 +117,8 @@ def _prepared(
 
 def _serves(own: HeadSettings, wanted: HeadSettings) -> bool:
     """Tell whether a checkpoint's own head already has every label in the data, in the same sense."""
-    same_problem = wanted.problem_type in (None, own.problem_type) or own.problem_type is None
-    return same_problem and set(wanted.labels) <= set(own.labels)
+    if wanted.problem_type is None:
+        return set(wanted.labels) <= set(own.labels)
+    if wanted.problem_type != problem_type(own):
+        return False
+    return wanted.problem_type == "regression" or set(wanted.labels) <= set(own.labels)

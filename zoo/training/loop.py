@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from zoo import host
 from zoo.errors import TrainingDiverged
@@ -41,28 +43,44 @@ def train(run: Run, task: Task, features: Sequence[Features], watch: Watch) -> f
     optimizer = make_optimizer(model, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, run))
     losses: list[float] = []
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+
+    def loss_of(batch: Sequence[int]) -> Tensor:
+        chosen = [features[index] for index in batch]
+        inputs = collate(chosen, model.pad_token_id, model.device)
+        labels = task.collate_labels(chosen, inputs["input_ids"].shape[1], model.settings).to(model.device)
+        loss: Tensor = model(**inputs, labels=labels).loss
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingDiverged(len(losses) + 1, float(loss.detach()), config.learning_rate)
+        return loss
+
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), _training(model):
         torch.manual_seed(config.seed)
-        model.train()
+        batch: list[int] = []
         for step, batch in enumerate(batches(features, run), start=1):
-            chosen = [features[index] for index in batch]
-            inputs = collate(chosen, model.pad_token_id, model.device)
-            labels = task.collate_labels(chosen, inputs["input_ids"].shape[1], model.settings).to(model.device)
-            loss = model(**inputs, labels=labels).loss
+            loss = loss_of(batch)
             losses.append(float(loss.detach()))
-            if not math.isfinite(losses[-1]):
-                raise TrainingDiverged(step, losses[-1], config.learning_rate)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
+            rate = float(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-            rate = float(schedule.get_last_lr()[0])
             host.notify("zoo_training_step", run=run, step=step, metrics={"loss": losses[-1], "learning_rate": rate})
             watch(step, run.steps, losses[-1])
-    model.eval()
+    with torch.no_grad():
+        loss_of(batch)  # the last step's outcome, which no further step would notice
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)
+
+
+@contextmanager
+def _training(model: Model) -> Iterator[None]:
+    """Put the model into training mode, and out of it whatever happens."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
 
 
 def make_optimizer(model: Model, config: FinetuneConfig) -> torch.optim.AdamW:

@@ -27,7 +27,7 @@ class BertSpec(EncoderSpec):
         | {"pooler_size_per_head", "pooler_type"}
     )
 
-    model_type: Literal["bert"] = "bert"
+    model_type: Literal["bert"] = Field("bert", description="The architecture's name, as in the Hub's configs")
     type_vocab_size: Size = Field(2, description="Number of token types (segments)")
     hidden_act: Activation = Field("gelu", description="Activation of the feed-forward layers and the fill-mask head")
     hidden_dropout_prob: Probability = Field(0.1, description="Dropout of embeddings and sublayer outputs")
@@ -39,13 +39,16 @@ class BertSpec(EncoderSpec):
 
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As Devlin et al. scale it: heads of 64, feed-forward four times the width."""
+        """As Devlin et al. scale it: heads of 64 or the next size that divides it, feed-forward four times the width."""
         hidden_size = given.get("hidden_size", 768)
+        if type(hidden_size) is not int or hidden_size < 1:
+            hidden_size = 768  # validation says what is wrong with the one given
+        heads = min(max(1, hidden_size // 64), 2**10)
         return {
             "vocab_size": 30522,
             "hidden_size": hidden_size,
             "num_hidden_layers": 12,
-            "num_attention_heads": max(1, hidden_size // 64),
+            "num_attention_heads": next(count for count in range(heads, 0, -1) if hidden_size % count == 0),
             "intermediate_size": 4 * hidden_size,
             "max_position_embeddings": 512,
         }
@@ -78,6 +81,7 @@ LAYOUT = Layout(
     prefix="bert.",
 )  # fmt: skip
 POOLER_ROWS = (("bert.pooler.dense.weight", "pooler.dense.weight"), ("bert.pooler.dense.bias", "pooler.dense.bias"))
+POOLER = tuple(name for name, _ in POOLER_ROWS)  # older checkpoints carry it where their head makes no use of it
 CLASSIFIER_ROWS = (("classifier.weight", "classifier.weight"), ("classifier.bias", "classifier.bias"))
 
 
@@ -198,14 +202,16 @@ HEADS = (
         "token-classification",
         classes=("BertForTokenClassification",),
         build=_token_classifier,
-        layout=Layout(*CLASSIFIER_ROWS),
+        layout=Layout(*CLASSIFIER_ROWS, ignored=POOLER),
         output="classifier",
     ),
     Head(
         "question-answering",
         classes=("BertForQuestionAnswering",),
         build=_span_classifier,
-        layout=Layout(("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias")),
+        layout=Layout(
+            ("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias"), ignored=POOLER
+        ),
         output="classifier",
     ),
 )  # fmt: skip

@@ -1,0 +1,158 @@
+"""The command line as a user meets it: output, exit status, and where each line goes."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zoo
+
+Zoo = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: Path, home: Path) -> None:
+    pushed = run_zoo("push", str(folder), "me/film", token=hub.token)
+    assert pushed.returncode == 0
+    commit = hub.api().model_info("me/film").sha
+    assert pushed.stdout == f"me/film at {commit[:12]}\n"
+    path = home / "hub" / "models--me--film" / "snapshots" / commit
+    pulled = run_zoo("pull", "me/film")
+    size = f"{sum(file.stat().st_size for file in path.iterdir()) / 1000:.1f} kB"
+    assert pulled.stdout == f"me/film at {commit[:12]}: fetched {size} from {hub.endpoint}, verified\n{path}\n"
+    assert sorted(line.split()[1] for line in pulled.stderr.splitlines()) == [
+        "README.md", "config.json", "model.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+    again = run_zoo("pull", "me/film")
+    assert (again.stdout, again.stderr) == (
+        f"me/film at {commit[:12]}: already in the store, no request made\n{path}\n",
+        "",
+    )
+    listed = run_zoo("list")
+    assert [line.split() for line in listed.stdout.splitlines()] == [
+        ["REPOSITORY", "COMMIT", "REVISIONS", "SIZE", "VERIFIED"],
+        ["me/film", commit[:12], "main", *size.split(), "yes"],
+    ]
+    assert run_zoo("verify", "me/film").stdout == f"me/film: 4 files, {size}, all as promised\n"
+    shown = json.loads(run_zoo("show", "me/film", "--json").stdout)
+    assert (shown["commit"], shown["architecture"]) == (commit, "bert")
+    assert run_zoo("rm", "me/film").stdout.startswith("me/film: removed, ")
+    empty = run_zoo("list")
+    assert (empty.stdout, empty.stderr) == ("", "The store is empty. Try: zoo list --catalogue, then zoo pull NAME\n")
+
+
+def test_run_answers_arguments_and_stdin(run_zoo: Zoo, folder: Path) -> None:
+    expected = zoo.load(str(folder)).predict(["good film", "bad"])
+    answered = run_zoo("run", str(folder), "good film", "bad")
+    assert answered.returncode == 0
+    assert answered.stdout == (
+        f"good film\n  {expected[0].score:.4f}  {expected[0].label}\nbad\n  {expected[1].score:.4f}  {expected[1].label}\n"
+    )
+    piped = json.loads(run_zoo("run", str(folder), "--json", stdin="good film\n\nbad\n").stdout)
+    assert piped == [
+        {"input": text, "output": {"label": label.label, "score": label.score}}
+        for text, label in zip(["good film", "bad"], expected, strict=True)
+    ]
+
+
+def test_embed_prints_one_vector_a_text(run_zoo: Zoo, folder: Path) -> None:
+    vectors = zoo.load(str(folder), "feature-extraction").embed(["good film", "bad"]).tolist()
+    printed = run_zoo("embed", str(folder), "good film", "bad")
+    assert [[float(value) for value in line.split()] for line in printed.stdout.splitlines()] == [
+        [round(value, 6) for value in vector] for vector in vectors
+    ]
+    found = json.loads(run_zoo("embed", str(folder), "good film", "--json").stdout)
+    assert found == [{"input": "good film", "vector": vectors[0]}]
+
+
+def test_finetune_saves_a_model_that_run_loads(run_zoo: Zoo, hub: Any, folder: Path, tmp_path: Path) -> None:
+    rows = [("good", "yes"), ("good film", "yes"), ("bad", "no"), ("bad film", "no")] * 8
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    done = run_zoo(
+        "finetune", str(folder), "--train", str(data), "--eval", str(data), "--out", str(tmp_path / "out"),
+        "--epochs", "12", "--learning-rate", "0.01", "--push", "me/tuned", "--json", token=hub.token,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["metrics"]["accuracy"] == 1.0
+    assert result["commit"] == hub.api().model_info("me/tuned").sha
+    answers = json.loads(run_zoo("run", str(tmp_path / "out"), "good", "bad", "--json").stdout)
+    assert [answer["output"]["label"] for answer in answers] == ["yes", "no"]
+
+
+def test_search_asks_the_hub(run_zoo: Zoo, hub: Any, folder: Path) -> None:
+    zoo.push(folder, "me/film", endpoint=hub.endpoint, token=hub.token)
+    assert run_zoo("search", "film").stdout == "REPOSITORY  TASK\nme/film     text-classification\n"
+    nothing = run_zoo("search", "opera")
+    assert (nothing.stdout, nothing.stderr) == ("", "Nothing like 'opera' was found.\n")
+
+
+def test_an_error_is_one_sentence_on_stderr_with_status_1(run_zoo: Zoo, hub: Any) -> None:
+    failed = run_zoo("pull", "me/nothing")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == (
+        f"Error: There is no repository 'me/nothing' to be seen at {hub.endpoint} without a token. It may be mistyped, "
+        "private or gone. Try: zoo search nothing, or give a token with HF_TOKEN\n"
+    )
+    traced = run_zoo("--debug", "pull", "me/nothing")
+    assert "Traceback" in traced.stderr
+
+
+def test_wrong_usage_has_status_2(run_zoo: Zoo) -> None:
+    assert run_zoo("pull").returncode == 2
+    unknown = run_zoo("pul")
+    assert unknown.returncode == 2
+    assert "No such command 'pul'" in unknown.stderr
+    assert run_zoo("list", "--kind").returncode == 2
+
+
+def test_arch_show_prints_the_spec(run_zoo: Zoo) -> None:
+    shown = run_zoo("arch", "show", "bert").stdout.splitlines()
+    assert shown[:5] == [
+        "name:         bert",
+        "kind:         encoder-only",
+        "paper:        BERT: Pre-training of Deep Bidirectional Transformers (https://arxiv.org/abs/1810.04805)",
+        "tasks:        feature-extraction, fill-mask, text-classification, token-classification, question-answering",
+        "distribution: zoo-encoder-only 0.1.0",
+    ]
+    schema = json.loads(run_zoo("arch", "show", "bert", "--json-schema").stdout)
+    assert schema["properties"]["hidden_size"]["description"] == "Width of the hidden states"
+    unknown = run_zoo("arch", "show", "mamba")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "Error: No installed plugin provides the architecture 'mamba'; installed: bert. No known plugin provides it; zoo arch "
+        "list shows what is installed\n",
+    )
+
+
+def test_plugins_and_architectures_are_listed(run_zoo: Zoo) -> None:
+    assert json.loads(run_zoo("arch", "list", "--json").stdout) == [
+        {"name": "bert", "kind": "encoder-only", "distribution": "zoo-encoder-only", "version": "0.1.0"}
+    ]
+    assert run_zoo("plugins", "doctor").stdout == (
+        "zoo.catalogues zoo-registry (zoo-registry 0.1.0): ok\n"
+        "zoo.commands serve (zoo-registry 0.1.0): ok\n"
+        "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok\n"
+    )
+
+
+def test_the_catalogue_is_listed(run_zoo: Zoo) -> None:
+    assert run_zoo("list", "--catalogue", "all-minilm-l6*").stdout == (
+        "NAME              REPOSITORY                              TASK                PARAMETERS  LICENSE\n"
+        "all-minilm-l6-v2  sentence-transformers/all-MiniLM-L6-v2  feature-extraction  22.7 M      apache-2.0\n"
+    )
+
+
+def test_every_command_has_an_example_in_its_help(run_zoo: Zoo) -> None:
+    helped = run_zoo("--help").stdout
+    commands = ["pull", "push", "list", "show", "search", "verify", "rm", "run", "embed", "finetune", "serve"]
+    assert all(f"\n  {command} " in helped for command in [*commands, "arch", "plugins"])
+    pairs = [[command] for command in commands] + [
+        ["arch", "list"],
+        ["arch", "show"],
+        ["plugins", "list"],
+        ["plugins", "doctor"],
+    ]
+    for words in pairs:
+        assert f"Example: zoo {' '.join(words)}" in run_zoo(*words, "--help").stdout

@@ -1,0 +1,401 @@
+"""finetune: small models learn small tasks, reproducibly, and bad data is refused before the first step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from tests.checkpoints import (
+    LABELS,
+    assert_same_bytes,
+    label_keys,
+    read_config,
+    read_tensors,
+    write_checkpoint,
+    write_lookup,
+    write_tokenizer,
+)
+from zoo.errors import InvalidInput
+from zoo.tasks.base import HeadSettings
+
+GOOD = ["a good film", "the film was very good", "good , good !", "very good and good", "karin is good", "good dog"]
+BAD = ["a bad film", "the film was very bad", "bad , bad !", "very bad and bad", "karin is bad", "bad dog"]
+REVIEWS = [{"text": text, "label": "good"} for text in GOOD] + [{"text": text, "label": "bad"} for text in BAD]
+UNSEEN = [{"text": "anna is very good", "label": "good"}, {"text": "the cat was bad", "label": "bad"}]
+FAST = {"learning_rate": 5e-3, "batch_size": 4, "epochs": 8}
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> str:
+    """A checkpoint without a head, with tokenizer."""
+    folder = tmp_path / "backbone"
+    write_checkpoint(folder)
+    write_tokenizer(folder)
+    return str(folder)
+
+
+def learn(ref: Any, examples: Any, task: str | None = "text-classification", **config: Any) -> zoo.FinetuneResult:
+    return zoo.finetune(ref, examples, task=task, config=zoo.FinetuneConfig.model_validate(FAST | config))
+
+
+def first_and_last(ref: Any, examples: Any, task: str, **config: Any) -> tuple[float, float]:
+    """Train, and give the mean loss of the first and of the last quarter of the steps."""
+    losses: list[float] = []
+    zoo.finetune(
+        ref,
+        examples,
+        task=task,
+        config=zoo.FinetuneConfig.model_validate(FAST | config),
+        watch=lambda step, steps, loss: losses.append(loss),
+    )
+    quarter = len(losses) // 4
+    return sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_small_model_learns_a_separable_task_entirely(backbone: str) -> None:
+    result = zoo.finetune(
+        backbone,
+        REVIEWS,
+        eval=UNSEEN,
+        task="text-classification",
+        config=zoo.FinetuneConfig(epochs=40, batch_size=4, learning_rate=5e-3, warmup_steps=4),
+    )
+    assert result.model.labels == ("bad", "good")
+    assert result.metrics["accuracy"] == 1.0
+    assert result.metrics["train_loss"] < 0.1
+    found = result.model.predict([example["text"] for example in REVIEWS])
+    assert [label.label for label in found] == [example["label"] for example in REVIEWS]
+    assert result.emissions is None
+    assert result.path is None
+
+
+def test_several_labels_are_learnt_together(backbone: str) -> None:
+    examples = [
+        {"text": f"the {'good' * good} {'film' * film} was in paris", "label": ["good"] * good + ["film"] * film}
+        for good in (0, 1)
+        for film in (0, 1)
+    ] * 3
+    result = learn(backbone, examples, epochs=80, batch_size=12)
+    assert result.model.settings == HeadSettings(("film", "good"), "multi_label_classification")
+    for example, labels in zip(examples, result.model.predict([e["text"] for e in examples]), strict=True):
+        assert {label.label for label in labels if label.score > 0.5} == set(example["label"])
+
+
+def test_a_number_is_learnt(backbone: str) -> None:
+    examples = [{"text": text, "label": 1.5} for text in GOOD] + [{"text": text, "label": -2} for text in BAD]
+    result = zoo.finetune(
+        backbone,
+        examples,
+        eval=examples,
+        task="text-classification",
+        config=zoo.FinetuneConfig(epochs=60, batch_size=4, learning_rate=5e-3),
+    )
+    assert result.model.settings == HeadSettings(("score",), "regression")
+    found = result.model.predict([example["text"] for example in examples])
+    assert [label.score for label in found] == pytest.approx([example["label"] for example in examples], abs=0.6)
+    errors = [(label.score - example["label"]) ** 2 for label, example in zip(found, examples, strict=True)]
+    assert result.metrics["mse"] == pytest.approx(sum(errors) / len(errors), abs=1e-5)
+
+
+def test_pairs_of_texts_are_learnt_from(backbone: str) -> None:
+    examples = [
+        {"text": one, "text_pair": other, "label": "same" if one == other else "different"}
+        for one in ("cat", "dog", "film")
+        for other in ("cat", "dog", "film")
+    ]
+    before, after = first_and_last(backbone, examples, "text-classification")
+    assert after < before
+    result = learn(backbone, examples, epochs=1)
+    assert result.model.predict([("cat", "dog")])[0].label in ("same", "different")
+
+
+def test_tags_of_words_are_learnt(backbone: str) -> None:
+    examples = [
+        {"tokens": ["anna", "lives", "in", "berlin"], "tags": ["PER", "O", "O", "LOC"]},
+        {"tokens": ["the", "unknowns", "went", "to", "paris"], "tags": ["O", "PER", "O", "O", "LOC"]},
+        {"tokens": [], "tags": []},  # nothing to learn from, and no harm
+        {"tokens": ["karin", "ran"], "tags": ["PER", "O"]},
+    ]
+    result = zoo.finetune(
+        backbone,
+        examples,
+        eval=examples,
+        task="token-classification",
+        config=zoo.FinetuneConfig(epochs=20, batch_size=1, learning_rate=3e-3),
+    )
+    assert result.model.labels == ("O", "LOC", "PER")
+    assert result.metrics["accuracy"] == 1.0
+    (found,) = result.model.predict(["the unknowns went to paris"])
+    assert [(entity.label, entity.text) for entity in found] == [("PER", "unknowns"), ("LOC", "paris")]
+
+
+def test_spans_are_learnt_in_every_window(backbone: str) -> None:
+    examples = [
+        {
+            "question": "where is anna ?",
+            "context": f"{filler * 8}anna is in {place} .",
+            "answers": {"text": [place], "answer_start": [len(filler) * 8 + 11]},
+        }
+        for place in ("berlin", "paris")
+        for filler in ("", "the cat ", "a dog ")
+    ]
+    result = zoo.finetune(
+        backbone,
+        examples,
+        eval=examples,
+        task="question-answering",
+        config=zoo.FinetuneConfig(epochs=30, batch_size=4, learning_rate=3e-3),
+    )
+    assert result.metrics["exact"] > 0.9
+    found = result.model.predict([(example["question"], example["context"]) for example in examples[:2]])
+    assert [answer.text for answer in found] == ["berlin", "berlin"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_masked_tokens_are_learnt_from_short_and_empty_texts_too(tmp_path: Path, batch_size: int) -> None:
+    write_checkpoint(tmp_path, "BertForMaskedLM")
+    write_tokenizer(tmp_path)
+    examples = [{"text": "the cat sat in paris"}, {"text": "cat"}, {"text": ""}, {"text": "anna ran home"}] * 3
+    before, after = first_and_last(
+        str(tmp_path), examples, "fill-mask", batch_size=batch_size, epochs=40, max_steps=100
+    )
+    assert after < before / 2
+
+
+# --- which model ------------------------------------------------------------------------------------------------------
+
+
+def test_a_reference_gets_a_head_for_the_labels_in_all_the_data(backbone: str) -> None:
+    extra = [{"text": "the dog", "label": "other"}]
+    config = zoo.FinetuneConfig(max_steps=1)
+    result = zoo.finetune(backbone, REVIEWS, eval=extra, task="text-classification", config=config)
+    assert result.model.labels == ("bad", "good", "other")
+    assert result.model.fresh_parameters == ("head.classifier.weight", "head.classifier.bias")
+
+
+def test_a_head_that_knows_the_labels_goes_on_learning(tmp_path: Path) -> None:
+    oracle = write_checkpoint(tmp_path, "BertForSequenceClassification", **label_keys(("good", "bad", "other")))
+    write_tokenizer(tmp_path)
+    result = learn(str(tmp_path), REVIEWS, task=None, max_steps=1, learning_rate=1e-6)
+    assert result.model.labels == ("good", "bad", "other")
+    assert result.model.fresh_parameters == ()
+    found = result.model.head.get_parameter("classifier.weight")
+    torch.testing.assert_close(found, oracle.classifier.weight, atol=1e-5, rtol=0)
+
+
+def test_a_regression_head_goes_on_learning_whatever_its_name(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BertForSequenceClassification", num_labels=1)
+    write_tokenizer(tmp_path)
+    result = learn(str(tmp_path), [{"text": "a film", "label": 0.5}], max_steps=1)
+    assert result.model.fresh_parameters == ()
+    assert result.model.labels == ("LABEL_0",)
+
+
+def test_labels_in_another_sense_are_learnt_in_that_sense(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BertForSequenceClassification", **label_keys(("bad", "good")))
+    write_tokenizer(tmp_path)
+    result = learn(str(tmp_path), [{"text": "a film", "label": ["bad", "good"]}], max_steps=1)
+    assert result.model.settings == HeadSettings(("bad", "good"), "multi_label_classification")
+
+
+def test_a_model_is_trained_in_place(tmp_path: Path) -> None:
+    write_lookup(tmp_path, "BertForTokenClassification", {"cat": [1.0, 0, 0, 0, 0]}, **label_keys())
+    model = zoo.load(str(tmp_path))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    result = learn(model, [{"tokens": ["cat"], "tags": ["B-LOC"]}], task=None)
+    assert result.model is model
+    assert not model.head.get_parameter("classifier.bias").equal(before["head.classifier.bias"])
+    assert model.labels == LABELS
+    assert model.record.settings["epochs"] == 8
+    assert (model.record.examples, model.record.evaluated, model.record.metrics) == (1, 0, result.metrics)
+
+
+def test_the_same_seed_gives_identical_weights_and_another_others(backbone: str) -> None:
+    first, second, other = (
+        {name: p.detach() for name, p in learn(backbone, REVIEWS, seed=seed, epochs=2).model.named_parameters()}
+        for seed in (1, 1, 2)
+    )
+    assert_same_bytes(second, first)
+    assert not first["head.classifier.weight"].equal(other["head.classifier.weight"])
+
+
+def test_the_result_is_saved_and_loads_as_what_it_is(backbone: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = learn(backbone, REVIEWS, epochs=1, output_dir=folder)
+    assert result.path == folder
+    model = zoo.load(str(folder))
+    assert (model.task, model.labels, model.fresh_parameters) == ("text-classification", ("bad", "good"), ())
+    assert_same_bytes(dict(model.named_parameters()), dict(result.model.named_parameters()))
+    assert model.predict(GOOD) == result.model.predict(GOOD)
+    assert read_config(folder)["problem_type"] == "single_label_classification"
+    assert "classifier.weight" in read_tensors(folder)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv"])
+def test_a_file_teaches_what_the_list_teaches(backbone: str, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"reviews.{suffix}"
+    separator = "\t" if suffix == "tsv" else ","
+    path.write_text(
+        {
+            "jsonl": "\n".join(json.dumps(example) for example in REVIEWS),
+            "json": json.dumps(REVIEWS),
+        }.get(suffix)
+        or "\n".join([f"text{separator}label", *(f'"{e["text"]}"{separator}{e["label"]}' for e in REVIEWS)]),
+        encoding="utf-8",
+    )
+    from_file, from_list = (learn(backbone, source, max_steps=2).model for source in (path, REVIEWS))
+    assert_same_bytes(dict(from_file.named_parameters()), dict(from_list.named_parameters()))
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def refused(ref: Any, examples: Any, task: str | None = "text-classification") -> str:
+    steps: list[int] = []
+    with pytest.raises(InvalidInput) as raised:
+        zoo.finetune(ref, examples, task=task, watch=lambda step, total, loss: steps.append(step))
+    assert steps == []
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "examples", "message"),
+    [
+        ("text-classification", [], "There are no examples to learn from"),
+        (
+            "text-classification",
+            [{"text": "a", "label": "x"}, {"text": "b", "lable": "x"}],
+            "Example 1 has no 'label', which 'text-classification' learns from; it has: text, lable",
+        ),
+        (
+            "text-classification",
+            [{"text": "a", "label": None}],
+            "Example 0 has no 'label', which 'text-classification' learns from; it has: text, label",
+        ),
+        ("text-classification", [{"text": 7, "label": "x"}], "Input 0 is 7; a text is expected"),
+        (
+            "text-classification",
+            [{"text": "a", "label": "x"}, {"text": "b", "label": 0.5}],
+            "The labels are not of one sort; they would all be names, all lists of names, or all numbers",
+        ),
+        (
+            "text-classification",
+            [{"text": "a", "label": 1.0}, {"text": "b", "label": float("nan")}],
+            "Example 1 has the label nan; regression learns from numbers",
+        ),
+        (
+            "token-classification",
+            [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a", "film"], "tags": ["O"]}],
+            "Example 1 has 2 tokens and 1 tags; they go in pairs",
+        ),
+        (
+            "token-classification",
+            [{"tokens": "the", "tags": ["O", "O", "O"]}],
+            "Example 0 has the tokens 'the'; it would be a list, one for each word",
+        ),
+        (
+            "token-classification",
+            [{"tokens": ["a"], "tags": 5}],
+            "Example 0 has the tags 5; it would be a list, one for each word",
+        ),
+        (
+            "token-classification",
+            [{"tokens": [1, 2], "tags": ["O", "O"]}],
+            "Example 0 has the tokens [1, 2]; they would be texts",
+        ),
+        (
+            "token-classification",
+            [{"tokens": [""], "tags": ["O"]}],
+            "No example holds anything to learn from: all are empty",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "home", "answers": {"text": [], "answer_start": []}}],
+            "Example 0 has the answers {'text': [], 'answer_start': []}; they would have lists 'text' and 'answer_start'",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "home", "answers": "home"}],
+            "Example 0 has the answers 'home'; they would have lists 'text' and 'answer_start'",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "home"}],
+            "Example 0 has no 'answers', which 'question-answering' learns from; it has: question, context",
+        ),
+        (
+            "fill-mask",
+            [{"title": "a"}],
+            "Example 0 has no 'text', which 'fill-mask' learns from; it has: title",
+        ),
+        ("fill-mask", [{"text": ""}, {"text": " "}], "No example holds anything to learn from: all are empty"),
+        (
+            None,
+            [{"text": "a"}],
+            "The task 'feature-extraction' cannot be trained; choose one that has labels",
+        ),
+    ],
+)
+def test_bad_data_is_refused_before_the_first_step(
+    backbone: str, task: str | None, examples: list[dict[str, Any]], message: str
+) -> None:
+    assert refused(backbone, examples, task) == message
+
+
+def test_a_surplus_field_of_a_table_does_not_hide_what_is_missing(backbone: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("text,lable\na film,good,and more\n", encoding="utf-8")
+    assert refused(backbone, path) == (
+        "Example 0 has no 'label', which 'text-classification' learns from; it has: text, lable, None"
+    )
+
+
+@pytest.mark.parametrize(
+    ("class_name", "settings", "example", "message"),
+    [
+        (
+            "BertForSequenceClassification",
+            label_keys(),
+            {"text": "a", "label": "good"},
+            "Example 0 has the label 'good'; the model's labels are: O, B-PER, I-PER, B-LOC, I-LOC",
+        ),
+        (
+            "BertForSequenceClassification",
+            label_keys() | {"problem_type": "multi_label_classification"},
+            {"text": "a", "label": ["O", "good"]},
+            "Example 0 has the label 'good'; the model's labels are: O, B-PER, I-PER, B-LOC, I-LOC",
+        ),
+        (
+            "BertForSequenceClassification",
+            {"num_labels": 1},
+            {"text": "a", "label": "good"},
+            "Example 0 has the label 'good'; regression learns from numbers",
+        ),
+        (
+            "BertForTokenClassification",
+            label_keys(),
+            {"tokens": ["a"], "tags": ["PER"]},
+            "Example 0 has the tag 'PER'; the model's labels are: O, B-PER, I-PER, B-LOC, I-LOC",
+        ),
+    ],
+)
+def test_labels_that_a_given_model_does_not_know_are_refused(
+    tmp_path: Path, class_name: str, settings: dict[str, Any], example: dict[str, Any], message: str
+) -> None:
+    write_checkpoint(tmp_path, class_name, **settings)
+    write_tokenizer(tmp_path)
+    assert refused(zoo.load(str(tmp_path)), [example], task=None) == message
+
+
+def test_a_model_is_not_trained_for_another_task_than_its_own(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BertForMaskedLM")
+    assert refused(zoo.load(str(tmp_path)), REVIEWS) == (
+        "The model is made for 'fill-mask', and training asks for 'text-classification'. "
+        'Load it for the task: zoo.load(..., "text-classification", labels=[...])'
+    )
