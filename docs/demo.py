@@ -205,7 +205,7 @@ def finetune_and_return(texts: list[dict[str, str]], folder: Path, endpoint: str
     train, held_out = split(examples, 0.2, seed=0)
     step(5, f"Fine-tune: which of {len(labels)} packages is a docstring from? ({', '.join(labels)})")
     print(f"{len(train):,} examples to learn from, {len(held_out)} held out; the same data and steps for both models")
-    config = zoo.FinetuneConfig(epochs=3, batch_size=32, learning_rate=1e-4, warmup_steps=10)
+    config = zoo.FinetuneConfig(epochs=2, batch_size=32, learning_rate=2e-4, warmup_steps=10)
     pretrained = zoo.load(NAME, "text-classification", labels=labels)
     random = zoo.build(pretrained.spec, "text-classification", labels=labels)
     random.tokenizer = pretrained.tokenizer

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.checkpoints import LABELS, SIZES, label_keys, read_tensors, write_checkpoint, write_tensors
+from zoo.layers.attention import Attention
 
 LENGTHS = (9, 5, 7)
 TIME = 11  # longer than every row when there is padding on both sides of the comparison
@@ -216,6 +217,13 @@ def test_dropout_before_the_classifier_is_the_configs(
     head = zoo.load(str(tmp_path)).head
     assert head is not None
     assert [module.p for module in head.modules() if isinstance(module, nn.Dropout)] == [expected]
+
+
+def test_dropout_inside_the_layers_is_the_configs(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, hidden_dropout_prob=0.25, attention_probs_dropout_prob=0.125)
+    modules = list(zoo.load(str(tmp_path)).backbone.modules())
+    assert [module.p for module in modules if isinstance(module, nn.Dropout)] == [0.25] * 3  # embeddings, two layers
+    assert [module.dropout for module in modules if isinstance(module, Attention)] == [0.125] * 2
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -113,7 +113,7 @@ def test_matrices_decay_and_norms_and_biases_do_not() -> None:
 
 def test_one_step_is_adamws_own() -> None:
     """At the first step Adam moves every weight by the learning rate against the sign of its gradient."""
-    model, features = make_model(), make_features(3)
+    features = make_features(3)
     dropless = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = zoo.build(zoo.make_spec("bert", **SIZES, **dropless), "text-classification", labels=LABELS, seed=2)
     weight = model.head.get_parameter("classifier.weight")
@@ -126,6 +126,16 @@ def test_one_step_is_adamws_own() -> None:
     )
     moved = (weight.detach() - before * (1 - 0.01 * 0.5)) / 0.01
     torch.testing.assert_close(moved.abs(), torch.ones_like(moved), atol=1e-2, rtol=0)
+
+
+def test_gradients_are_scaled_down_to_the_norm_allowed() -> None:
+    """Below Adam's epsilon, 1e-8, a gradient moves next to nothing."""
+    model, features = make_model(), make_features(7)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    run = make_run(model, 7, max_gradient_norm=1e-14, weight_decay=0, learning_rate=0.01, epochs=1)
+    train(run, get_task("text-classification"), features, lambda *facts: None)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name], atol=1e-6, rtol=0)
 
 
 def test_training_tells_of_each_step_and_ends_in_the_mode_for_use() -> None:
