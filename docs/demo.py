@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -74,6 +75,11 @@ def serve_until_interrupted() -> None:
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
+
+
+def _end(signal_number: int, frame: object) -> None:
+    """End as by Ctrl-C, so that the hub ends too."""
+    raise KeyboardInterrupt
 
 
 def step(number: int, what: str) -> None:
@@ -235,4 +241,5 @@ def finetune_and_return(texts: list[dict[str, str]], folder: Path, endpoint: str
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     serve_until_interrupted() if sys.argv[1:] == ["serve"] else main()

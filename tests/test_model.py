@@ -1,5 +1,6 @@
 """Model: the forward pass, its attention, and that padding and batching change nothing."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,10 @@ def test_attention_in_bfloat16_is_given_in_float32(tmp_path: Path) -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, atol=0.05, rtol=0)
     torch.testing.assert_close(found.sum(-1), torch.ones(2, 4, 8), atol=1e-6, rtol=0)
+
+
+def test_a_copy_of_a_model_predicts_the_same_and_shares_nothing(classifier: zoo.Model) -> None:
+    copied = copy.deepcopy(classifier)
+    assert copied.predict([TEXT]) == classifier.predict([TEXT])
+    pairs = zip(copied.parameters(), classifier.parameters(), strict=True)
+    assert all(ours.data_ptr() != theirs.data_ptr() for ours, theirs in pairs)

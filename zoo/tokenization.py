@@ -42,6 +42,10 @@ class Tokenizer:
             folder / SETTINGS_FILE
         )
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Path]]:
+        # The lock can't be copied; the files say everything. For copy.deepcopy(model) and for worker processes.
+        return type(self), (self.folder,)
+
     @property
     def max_length(self) -> int | None:
         """The longest input in tokens that the checkpoint's settings allow, special tokens included; None: no limit."""

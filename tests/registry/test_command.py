@@ -113,7 +113,7 @@ def test_help_has_an_example_and_imports_no_server():
         "print([name for name in ('starlette', 'uvicorn', 'sqlalchemy', 'torch') if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "  zoo serve --data ./hub\n" in output
+    assert "  Example: zoo serve --data ./hub\n" in output
     assert output.endswith("[]\n")
 
 
