@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PROJECTS := pyproject.toml plugins/encoder_only/pyproject.toml registry/pyproject.toml
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub test lint format clean
+.PHONY: setup demo hub test test-all lint format clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ hub: $(VENV)/.demo
 
 test: setup lint
 	$(BIN)/python -m pytest
+
+# Also the tests on real weights.
+test-all: $(VENV)/.demo test
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

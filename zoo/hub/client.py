@@ -55,7 +55,7 @@ def default_endpoint() -> str:
     """Give the hub's address: HF_ENDPOINT, or the public Hub."""
     from huggingface_hub import constants
 
-    return str(constants.ENDPOINT)
+    return os.environ.get("HF_ENDPOINT") or str(constants.ENDPOINT)
 
 
 def is_offline() -> bool:

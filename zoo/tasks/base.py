@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidConfig, InvalidInput, TokenizerMissing
@@ -130,6 +131,33 @@ class Task(ABC):
         """Give the typed result of each input, in order."""
         features = self.encode(inputs, model)
         return self.interpret(inputs, features, run(features, model, batch_size), model)
+
+
+class TokenLevelTask(Task):
+    """A task that scores every position of a text; labels are int64 (batch, time), -100 at positions that don't count."""
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """The loss is the cross-entropy over the positions that count."""
+        assert scores is not None
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(scores.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """(batch, time), padding does not count."""
+        return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """accuracy: the share of the positions that count whose label is right."""
+        right = total = 0
+        for feature, row in zip(features, rows, strict=True):
+            assert row.logits is not None
+            label = torch.tensor(feature.label)
+            counts = label != IGNORED_LABEL
+            right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
+            total += int(counts.sum())
+        return {"accuracy": right / max(total, 1)}
 
 
 def tokenizer_of(model: Model) -> Tokenizer:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from zoo.errors import InvalidInput
 from zoo.tasks.base import (
     IGNORED_LABEL,
     Features,
-    HeadSettings,
     Output,
-    Task,
+    TokenLevelTask,
     check_columns,
     check_texts,
     encode_texts,
@@ -40,20 +37,12 @@ class Fill:
     text: str
 
 
-class FillMask(Task):
+class FillMask(TokenLevelTask):
     """Texts with one mask token each; the five likeliest fills."""
 
     name = "fill-mask"
     columns = ("text",)
     fixed_labels = ()
-
-    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
-        """labels: int64 (batch, time), -100 where nothing is to be predicted."""
-        assert scores is not None
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(scores.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
-        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts that hold the tokenizer's mask token once."""
@@ -118,21 +107,6 @@ class FillMask(Task):
             replaced = torch.where(chosen & (fate < 0.8), mask_id, torch.where(chosen & (fate < 0.9), others, ids))
             feature.ids = replaced.tolist()
         return with_labels(features)
-
-    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
-        """(batch, time) token ids, -100 where nothing is to be predicted."""
-        return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
-
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """accuracy: the share of masked tokens that are predicted exactly."""
-        right = total = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            label = torch.tensor(feature.label)
-            asked = label != IGNORED_LABEL
-            right += int((row.logits.argmax(-1)[asked] == label[asked]).sum())
-            total += int(asked.sum())
-        return {"accuracy": right / max(total, 1)}
 
 
 TASK = FillMask()

@@ -6,17 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
-
 from zoo.errors import InvalidInput
 from zoo.tasks.base import (
     IGNORED_LABEL,
     Features,
     HeadSettings,
     Output,
-    Task,
+    TokenLevelTask,
     check_columns,
     check_texts,
     encode_texts,
@@ -41,19 +37,11 @@ class Entity:
     score: float
 
 
-class TokenClassification(Task):
+class TokenClassification(TokenLevelTask):
     """One label a word, decided at the word's first piece; neighbours of one entity are joined (BIO labels)."""
 
     name = "token-classification"
     columns = ("tokens", "tags")
-
-    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
-        """labels: int64 (batch, time), -100 at positions that do not count."""
-        assert scores is not None
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(scores.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
-        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts."""
@@ -96,21 +84,6 @@ class TokenClassification(Task):
             firsts = [word is not None and (index == 0 or words[index - 1] != word) for index, word in enumerate(words)]
             feature.label = [tags[word] if first else IGNORED_LABEL for word, first in zip(words, firsts, strict=True)]
         return with_labels(features)
-
-    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
-        """(batch, time) label numbers, -100 at positions that do not count."""
-        return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
-
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """accuracy: the share of words whose tag is right."""
-        right = total = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            label = torch.tensor(feature.label)
-            counts = label != IGNORED_LABEL
-            right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
-            total += int(counts.sum())
-        return {"accuracy": right / max(total, 1)}
 
 
 def _check_words(examples: Sequence[Mapping[str, Any]]) -> None:

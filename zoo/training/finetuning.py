@@ -39,7 +39,7 @@ class FinetuneResult:
 
 
 def finetune(
-    model_or_ref: Model | str,
+    model_or_ref: Model | str | Path,
     train: Source,
     eval: Source | None = None,
     *,
@@ -91,7 +91,7 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], batch_size:
 
 
 def _prepared(
-    model_or_ref: Model | str, task: str | None, examples: Sequence[Example], config: FinetuneConfig
+    model_or_ref: Model | str | Path, task: str | None, examples: Sequence[Example], config: FinetuneConfig
 ) -> Model:
     """Give the model to train, with a head for the labels in the data. Raises InvalidInput."""
     if isinstance(model_or_ref, Model):
