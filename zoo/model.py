@@ -88,7 +88,7 @@ class Model(nn.Module):
         padding may be on either side. labels: as the task's loss wants them.
         Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
         """
-        longest = getattr(self.spec, "max_position_embeddings", None)
+        longest = self.spec.longest_input
         if longest is not None and input_ids.shape[1] > longest:
             raise InvalidInput(f"The input has {input_ids.shape[1]} tokens; the model takes at most {longest}")
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
@@ -119,7 +119,7 @@ class Model(nn.Module):
     def max_length(self) -> int | None:
         """The longest input in tokens: what positions and tokenizer both allow; None for no limit."""
         limits = [
-            getattr(self.spec, "max_position_embeddings", None),
+            self.spec.longest_input,
             self.tokenizer.max_length if self.tokenizer else None,
         ]
         return min((limit for limit in limits if limit is not None), default=None)

@@ -56,6 +56,11 @@ class Spec(BaseModel):
     eos_token_id: TokenId | list[TokenId] | None = Field(None, description="Token id or ids that end a text")
     tie_word_embeddings: bool = Field(True, description="Whether the output layer shares the token embedding")
 
+    @property
+    def longest_input(self) -> int | None:
+        """The most tokens that one input may have, None for no limit."""
+        return None
+
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Give the sizes that `make_spec` fills in for those a user leaves out: the family's usual proportions.
@@ -130,6 +135,11 @@ class EncoderSpec(Spec):
     cross_attention_hidden_size: None = Field(None, description="Pinned: there is no cross-attention")
     tie_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no decoder")
     pruned_heads: dict[str, list[int]] = Field({}, max_length=0, description="Pinned: no head is pruned")
+
+    @property
+    def longest_input(self) -> int | None:
+        """As many as there are positions."""
+        return self.max_position_embeddings
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:

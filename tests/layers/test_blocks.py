@@ -61,7 +61,7 @@ def test_embeddings_are_summed_and_normalised(typed: bool) -> None:
     torch.manual_seed(2)
     norm = nn.LayerNorm(8)
     embeddings = LearnedEmbeddings(
-        vocab_size=11, max_position_embeddings=7, type_vocab_size=3, hidden_size=8, norm=norm, dropout=0.5
+        vocab_size=11, max_position_embeddings=7, type_vocab_size=3, embedding_size=8, norm=norm, dropout=0.5
     ).eval()
     ids, types = torch.tensor([[3, 10, 0, 5]]), torch.tensor([[0, 2, 1, 1]])
     found = embeddings(ids, None, types if typed else None)
@@ -135,7 +135,7 @@ def test_classifiers_are_linear_over_what_they_see() -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_masked_language_model_scores_the_whole_vocabulary(tied: bool) -> None:
     tokens, norm = nn.Embedding(11, 8), nn.LayerNorm(8)
-    head = MaskedLanguageModel(tokens=tokens, activation="gelu", norm=norm, tied=tied)
+    head = MaskedLanguageModel(hidden_size=8, tokens=tokens, activation="gelu", norm=norm, tied=tied)
     nn.init.normal_(head.bias)
     assert (head.decoder.weight is tokens.weight) is tied
     assert (head.decoder.bias is head.bias) is tied

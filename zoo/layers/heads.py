@@ -7,29 +7,41 @@ from zoo.layers.activations import ACTIVATIONS
 
 
 class Pooler(nn.Module):
-    """The first token's hidden state through a dense layer and tanh (Devlin et al. 2018, section 3.1)."""
+    """The first token's hidden state through a dense layer and an activation (Devlin et al. 2018, section 3.1: tanh)."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns (batch, hidden)."""
-        return torch.tanh(self.dense(first_token(hidden, attention_mask)))
+        return self.activation(self.dense(first_token(hidden, attention_mask)))
 
 
 class PooledClassifier(nn.Module):
     """A linear layer over the pooled state: one score per label and text."""
 
-    def __init__(self, *, hidden_size: int, num_labels: int, dropout: float) -> None:
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        num_labels: int,
+        dropout: float,
+        activation: str = "tanh",
+        dropout_before: float = 0.0,
+    ) -> None:
+        """dropout: between pooler and classifier. activation: the pooler's. dropout_before: of what the pooler reads."""
         super().__init__()
-        self.pooler = Pooler(hidden_size)
+        self.dropout_before = nn.Dropout(dropout_before)
+        self.pooler = Pooler(hidden_size, activation)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden_size, num_labels)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
-        logits: Tensor = self.classifier(self.dropout(self.pooler(hidden, input_ids, attention_mask)))
+        pooled = self.pooler(self.dropout_before(hidden), input_ids, attention_mask)
+        logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
 
 
@@ -50,19 +62,31 @@ class TokenClassifier(nn.Module):
 class MaskedLanguageModel(nn.Module):
     """A transformed hidden state scored against every token of the vocabulary (Devlin et al. 2018, task #1)."""
 
-    def __init__(self, *, tokens: nn.Embedding, activation: str, norm: nn.Module, tied: bool) -> None:
-        """tokens: the backbone's token embedding, whose weight the decoder shares if `tied`."""
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        tokens: nn.Embedding,
+        activation: str,
+        norm: nn.Module,
+        tied: bool,
+        bias_twice: bool = True,
+    ) -> None:
+        """tokens: the backbone's token embedding, whose weight the decoder shares if `tied`. norm: of its width.
+
+        bias_twice: whether checkpoints name the bias a second time beside the decoder; only tied ones hold one value
+        for both.
+        """
         super().__init__()
-        vocab_size, hidden_size = tokens.weight.shape
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        vocab_size, embedding_size = tokens.weight.shape
+        self.dense = nn.Linear(hidden_size, embedding_size)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm
-        # Checkpoints name the bias a second time beside the decoder; only tied ones hold one value for both.
-        self.bias = nn.Parameter(torch.empty(vocab_size))
-        self.decoder = nn.Linear(hidden_size, vocab_size)
+        self.bias = nn.Parameter(torch.empty(vocab_size)) if bias_twice else None
+        self.decoder = nn.Linear(embedding_size, vocab_size)
         if tied:
             self.decoder.weight = tokens.weight
-            self.decoder.bias = self.bias
+            self.decoder.bias = self.decoder.bias if self.bias is None else self.bias
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, time, vocab)."""

@@ -1,6 +1,6 @@
 """Layers in a row: what turns embeddings into the last hidden state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -37,10 +37,14 @@ class PostNormLayer(nn.Module):
 class Encoder(nn.Module):
     """The backbone contract of encoder-only architectures: ids and mask in, last hidden state out."""
 
-    def __init__(self, *, embeddings: nn.Module, layers: Iterable[nn.Module]) -> None:
+    def __init__(
+        self, *, embeddings: nn.Module, layers: Iterable[nn.Module], order: Sequence[int] | None = None
+    ) -> None:
+        """order: which layer runs when, where some run more than once; None: each once, one after the other."""
         super().__init__()
         self.embeddings = embeddings
         self.layers = nn.ModuleList(layers)
+        self.order = tuple(range(len(self.layers))) if order is None else tuple(order)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -51,6 +55,6 @@ class Encoder(nn.Module):
         """
         hidden: Tensor = self.embeddings(input_ids, attention_mask, token_type_ids)
         mask = padding_mask(attention_mask)
-        for layer in self.layers:
-            hidden = layer(hidden, mask)
+        for index in self.order:
+            hidden = self.layers[index](hidden, mask)
         return hidden

@@ -101,7 +101,7 @@ def build(spec: BertSpec) -> Encoder:
         vocab_size=spec.vocab_size,
         max_position_embeddings=spec.max_position_embeddings,
         type_vocab_size=spec.type_vocab_size,
-        hidden_size=spec.hidden_size,
+        embedding_size=spec.hidden_size,
         norm=norm(),
         dropout=spec.hidden_dropout_prob,
     )
@@ -140,7 +140,13 @@ def _masked_language_model(spec: BertSpec, backbone: nn.Module, num_labels: int)
     norm = nn.LayerNorm(spec.hidden_size, spec.layer_norm_eps)
     tokens = backbone.get_submodule("embeddings.tokens")
     assert isinstance(tokens, nn.Embedding)
-    return MaskedLanguageModel(tokens=tokens, activation=spec.hidden_act, norm=norm, tied=spec.tie_word_embeddings)
+    return MaskedLanguageModel(
+        hidden_size=spec.hidden_size,
+        tokens=tokens,
+        activation=spec.hidden_act,
+        norm=norm,
+        tied=spec.tie_word_embeddings,
+    )
 
 
 def _text_classifier(spec: BertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
