@@ -23,6 +23,8 @@ JSON_LIMIT_BYTES = 50_000_000
 
 def read_json(path: Path) -> dict[str, Any]:
     """Give the JSON object in a file. Raises CorruptFile."""
+    if not path.is_file():
+        raise CorruptFile(path, "it is not there")
     if path.stat().st_size > JSON_LIMIT_BYTES:
         raise CorruptFile(path, f"it has more than {JSON_LIMIT_BYTES} bytes")
     try:
