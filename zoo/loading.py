@@ -107,7 +107,8 @@ def make_spec(architecture: str, /, **sizes: Any) -> Spec:
     spec = host.get_architecture(architecture).spec
     fields = spec.known_keys()
     given = {fields.get(key, key) for key in sizes}
-    usual = {key: size for key, size in spec.proportions(sizes).items() if fields.get(key, key) not in given}
+    proportions = spec.proportions({"model_type": architecture, **sizes})
+    usual = {key: size for key, size in proportions.items() if fields.get(key, key) not in given}
     return spec.from_config({**usual, "model_type": architecture, **sizes})
 
 
@@ -177,11 +178,12 @@ def fit_model(
 ) -> Fit:
     """Match the checkpoint's tensors with the model's parameters. Raises WeightsMismatch."""
     architecture = model.architecture
-    is_own = head is not None and head is architecture.head_of(config)
-    layout = model_layout(architecture, head)
-    others = [
-        join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads if other is not head
-    ]
+    own = architecture.head_of(config)
+    is_own = head is not None and head is own
+    # A class around the backbone may stand for the backbone's own task; its names keep their prefix.
+    keeps_prefix = own is not None and own.task == model.task and _is_prefixed(architecture.layout, weights)
+    layout = model_layout(architecture, head, keeps_prefix)
+    every = [join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads]
     fresh = _fresh_names(model, head, layout, config, weights) if labels is not None else ()
     return fit(
         model,
@@ -189,13 +191,21 @@ def fit_model(
         weights.headers,
         architecture=architecture.name,
         fresh=fresh,
-        dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in others),
+        dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in every),
     )
 
 
-def model_layout(architecture: Architecture, head: Head | None) -> Layout:
-    """Give the table of a whole model."""
-    return join(architecture.layout, head.layout if head else None, with_prefix=head is not None and head.prefixed)
+def model_layout(architecture: Architecture, head: Head | None, keeps_prefix: bool = False) -> Layout:
+    """Give the table of a whole model. keeps_prefix: whether a backbone of its own is written with the prefix too."""
+    if head is not None and head.prefixed:
+        return join(architecture.layout, head.layout, with_prefix=True)
+    return join(architecture.layout, head.layout if head else None, keeps_prefix, head_with_prefix=keeps_prefix)
+
+
+def _is_prefixed(layout: Layout, weights: Weights) -> bool:
+    """Tell whether the backbone's tensors in the file, all of them, carry the layout's prefix."""
+    names = [name for name in weights.headers if layout.knows(layout.bare(name))]
+    return bool(names) and all(name.startswith(layout.prefix) for name in names)
 
 
 def _without_ignored(layout: Layout) -> Layout:

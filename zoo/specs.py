@@ -65,7 +65,7 @@ class Spec(BaseModel):
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Give the sizes that `make_spec` fills in for those a user leaves out: the family's usual proportions.
 
-        given: the sizes the user chose, under any of their names.
+        given: the sizes the user chose, under any of their names, and model_type.
         """
         return {}
 

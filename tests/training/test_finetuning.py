@@ -401,3 +401,23 @@ def test_a_model_is_not_trained_for_another_task_than_its_own(tmp_path: Path) ->
         "The model is made for 'fill-mask', and training asks for 'text-classification'. "
         'Load it for the task: zoo.load(..., "text-classification", labels=[...])'
     )
+
+
+def test_labels_may_be_the_numbers_of_a_heads_own(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BertForSequenceClassification", **label_keys(("bad", "good")))
+    write_tokenizer(tmp_path)
+    numbered = [example | {"label": ["bad", "good"].index(example["label"])} for example in REVIEWS]
+    by_number, by_name = learn(str(tmp_path), numbered), learn(str(tmp_path), REVIEWS)
+    assert by_number.model.labels == ("bad", "good")
+    assert by_number.model.fresh_parameters == ()
+    pairs = zip(by_number.model.parameters(), by_name.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_settings_that_cannot_train_are_refused() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        zoo.FinetuneConfig(epochs=0, learning_speed=1)
+    assert str(raised.value) == (
+        "These settings cannot train: epochs is 0: Input should be greater than or equal to 1; "
+        "learning_speed is 1: Extra inputs are not permitted"
+    )

@@ -184,17 +184,22 @@ class Layout:
                 )
 
 
-def join(backbone: Layout, head: Layout | None, with_prefix: bool) -> Layout:
+def join(backbone: Layout, head: Layout | None, with_prefix: bool, head_with_prefix: bool = False) -> Layout:
     """Give the table of a whole model: the backbone's rows under `backbone.`, the head's under `head.`.
 
-    with_prefix: whether the Hub's names of the backbone carry its prefix when they are written.
+    with_prefix: whether the Hub's names of the backbone carry its prefix when they are written. head_with_prefix: the
+    same of a head that is spelled without it.
     """
     prefix = backbone.prefix if with_prefix else ""
     rows = [
         (tuple(prefix + name for name in row.hub), tuple(f"backbone.{name}" for name in row.zoo), _Chain(row))
         for row in backbone.rows
     ]
-    rows += [(row.hub, tuple(f"head.{name}" for name in row.zoo), _Chain(row)) for row in (head.rows if head else ())]
+    prefix = backbone.prefix if head_with_prefix else ""
+    rows += [
+        (tuple(prefix + name for name in row.hub), tuple(f"head.{name}" for name in row.zoo), _Chain(row))
+        for row in (head.rows if head else ())
+    ]
     return Layout(
         *rows,
         ignored=backbone.ignored + (head.ignored if head else ()),

@@ -148,18 +148,12 @@ def finetune_command(
     """
     from pathlib import Path
 
-    from pydantic import ValidationError
-
     from zoo.publishing import push
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
     chosen = {key: value for key, value in settings.items() if value is not None}
-    try:
-        config = FinetuneConfig(**chosen, output_dir=Path(out))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise click.UsageError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from None
+    config = FinetuneConfig(**chosen, output_dir=Path(out))
     with step_progress("training") as watch:
         result = finetune(ref, train, evaluation, task=task, config=config, watch=watch)
     commit = push(result.model, push_to) if push_to else None

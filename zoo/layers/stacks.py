@@ -18,18 +18,21 @@ class PostNormLayer(nn.Module):
         feedforward: nn.Module,
         feedforward_norm: nn.Module,
         dropout: float,
+        drop_attention: bool = True,
     ) -> None:
-        """dropout: of both sublayers' outputs."""
+        """dropout: of both sublayers' outputs. drop_attention: False where only the feed-forward's is dropped."""
         super().__init__()
         self.attention = attention
         self.attention_norm = attention_norm
         self.feedforward = feedforward
         self.feedforward_norm = feedforward_norm
         self.dropout = nn.Dropout(dropout)
+        self.drop_attention = drop_attention
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden); mask: see Attention. Returns hidden's shape."""
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask)))
+        mixed = self.attention(hidden, mask)
+        hidden = self.attention_norm(hidden + (self.dropout(mixed) if self.drop_attention else mixed))
         output: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
         return output
 

@@ -115,6 +115,10 @@ class Task(ABC):
         """Give the settings of a fresh head that can learn from these examples. Raises InvalidInput."""
         return HeadSettings(self.fixed_labels or ())
 
+    def serves(self, own: HeadSettings, wanted: HeadSettings) -> bool:
+        """Tell whether a head with the settings `own` can learn from data that asks for `wanted`, as it is."""
+        return set(wanted.labels) <= set(own.labels)
+
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
         """Turn training examples into features with labels. Raises InvalidInput."""
         raise InvalidInput(f"The task '{self.name}' cannot be trained; choose one that has labels")

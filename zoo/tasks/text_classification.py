@@ -85,6 +85,14 @@ class TextClassification(Task):
             )
         return HeadSettings(_named(set(values)), "single_label_classification")
 
+    def serves(self, own: HeadSettings, wanted: HeadSettings) -> bool:
+        """The problem must be the same; labels may also be the numbers of the head's own, counted from 0."""
+        if wanted.problem_type != problem_type(own):
+            return False
+        if wanted.problem_type == "regression" or set(wanted.labels) <= set(own.labels):
+            return True
+        return set(wanted.labels) <= {str(number) for number in range(len(own.labels))}
+
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
         """examples: `text` (and `text_pair`, where there is one) and `label`."""
         check_columns(examples, self.columns, self.name)
@@ -141,13 +149,19 @@ def _target(label: Any, names: Sequence[str], kind: str, index: int) -> Any:
         return float(label)
     several = kind == "multi_label_classification"
     wanted = list(label) if several and isinstance(label, list | tuple) else [label]
-    unknown = [value for value in wanted if str(value) not in names]
+    numbers = [_number(value, names) for value in wanted]
+    unknown = [value for value, number in zip(wanted, numbers, strict=True) if number is None]
     if unknown:
         raise InvalidInput(f"Example {index} has the label {unknown[0]!r}; the model's labels are: {', '.join(names)}")
-    if several:
-        chosen = {str(value) for value in wanted}
-        return [float(name in chosen) for name in names]
-    return names.index(str(label))
+    return [float(number in numbers) for number in range(len(names))] if several else numbers[0]
+
+
+def _number(label: Any, names: Sequence[str]) -> int | None:
+    """Give the number of a label that is named, or given by its number; None for neither."""
+    if str(label) in names:
+        return names.index(str(label))
+    number = int(label) if str(label).isdecimal() else len(names)
+    return number if number < len(names) else None
 
 
 TASK = TextClassification()

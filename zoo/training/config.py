@@ -1,14 +1,25 @@
 """Settings of a fine-tuning run."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.errors import InvalidInput
 
 
 class FinetuneConfig(BaseModel):
     """How to fine-tune: AdamW (Loshchilov & Hutter 2017) with linear warm-up and linear decay to zero."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **settings: Any) -> None:
+        """Raises InvalidInput for a setting that does not exist or is out of range."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]
+            raise InvalidInput(f"These settings cannot train: {'; '.join(problems)}") from None
 
     epochs: int = Field(3, ge=1, description="Times through the training examples")
     max_steps: int | None = Field(None, ge=1, description="Optimiser steps after which to stop, whatever the epochs")

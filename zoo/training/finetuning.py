@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo import host
 from zoo.errors import HeadMissing, InvalidInput
@@ -13,13 +12,9 @@ from zoo.loading import load
 from zoo.model import Model, TrainingRecord
 from zoo.tasks import get_task
 from zoo.tasks.base import Features, Task, run
-from zoo.tasks.text_classification import problem_type
 from zoo.training import loop
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Example, read_examples
-
-if TYPE_CHECKING:
-    from zoo.tasks.base import HeadSettings
 
 Source = str | Path | Iterable[Example]
 
@@ -106,19 +101,10 @@ def _prepared(
     settings = get_task(task).settings_for(examples)
     try:
         model = load(model_or_ref, task, seed=config.seed)
-        if _serves(model.settings, settings):
+        if get_task(task).serves(model.settings, settings):
             return model
     except HeadMissing:
         pass
     model = load(model_or_ref, task, labels=settings.labels, seed=config.seed)
     model.settings = settings
     return model
-
-
-def _serves(own: HeadSettings, wanted: HeadSettings) -> bool:
-    """Tell whether a checkpoint's own head already has every label in the data, in the same sense."""
-    if wanted.problem_type is None:
-        return set(wanted.labels) <= set(own.labels)
-    if wanted.problem_type != problem_type(own):
-        return False
-    return wanted.problem_type == "regression" or set(wanted.labels) <= set(own.labels)
