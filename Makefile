@@ -36,8 +36,9 @@ hub: $(VENV)/.demo
 test: setup lint
 	$(BIN)/python -m pytest
 
-# Also the tests on real weights.
+# Also the tests on real weights, and whether the conformance kit notices seeded faults.
 test-all: $(VENV)/.demo test
+	$(BIN)/python tests/conformance/kill_rate.py
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

@@ -192,6 +192,7 @@ def fit_model(
         architecture=architecture.name,
         fresh=fresh,
         dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in every),
+        keep_spare=is_own or head is None,
     )
 
 

@@ -119,22 +119,36 @@ def test_arch_show_prints_the_spec(run_zoo: Zoo) -> None:
     schema = json.loads(run_zoo("arch", "show", "bert", "--json-schema").stdout)
     assert schema["properties"]["hidden_size"]["description"] == "Width of the hidden states"
     unknown = run_zoo("arch", "show", "mamba")
+    installed = ", ".join(info.name for info in zoo.list_architectures())
     assert (unknown.returncode, unknown.stderr) == (
         1,
-        "Error: No installed plugin provides the architecture 'mamba'; installed: bert. No known plugin provides it; zoo arch "
-        "list shows what is installed\n",
+        f"Error: No installed plugin provides the architecture 'mamba'; installed: {installed}. No known plugin provides "
+        "it; zoo arch list shows what is installed\n",
     )
 
 
 def test_plugins_and_architectures_are_listed(run_zoo: Zoo) -> None:
-    assert json.loads(run_zoo("arch", "list", "--json").stdout) == [
-        {"name": "bert", "kind": "encoder-only", "distribution": "zoo-encoder-only", "version": "0.1.0"}
+    listed = json.loads(run_zoo("arch", "list", "--json").stdout)
+    bert = {"name": "bert", "kind": "encoder-only", "distribution": "zoo-encoder-only", "version": "0.1.0"}
+    assert [info for info in listed if info["name"] == "bert"] == [bert]
+    names = [info["name"] for info in listed]
+    assert names == sorted(names)
+    found = run_zoo("plugins", "doctor").stdout.splitlines()
+    assert found[:2] == [
+        "zoo.catalogues zoo-registry (zoo-registry 0.1.0): ok",
+        "zoo.commands serve (zoo-registry 0.1.0): ok",
     ]
-    assert run_zoo("plugins", "doctor").stdout == (
-        "zoo.catalogues zoo-registry (zoo-registry 0.1.0): ok\n"
-        "zoo.commands serve (zoo-registry 0.1.0): ok\n"
-        "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok\n"
-    )
+    assert "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok" in found
+    assert [line for line in found if not line.endswith(": ok")] == []
+
+
+def test_an_architecture_is_checked(run_zoo: Zoo) -> None:
+    checked = run_zoo("plugins", "check", "bert")
+    assert checked.returncode == 0, checked.stdout
+    assert " passed in " in checked.stdout
+    unknown = run_zoo("plugins", "check", "mamba")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("Error: No installed plugin provides the architecture 'mamba'")
 
 
 def test_the_catalogue_is_listed(run_zoo: Zoo) -> None:

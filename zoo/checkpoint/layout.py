@@ -103,24 +103,28 @@ class Layout:
         self,
         *rows: tuple[str | Names, str | Names] | tuple[str | Names, str | Names, str | Transform],
         ignored: Sequence[str] = (),
+        spare: Sequence[str] = (),
         old_spellings: Sequence[tuple[str, str]] = (),
         prefix: str = "",
     ) -> None:
         """rows: (hub, zoo) or (hub, zoo, transform); a transform is a word of "transpose", "split", "fuse", several
         words in reading order, or an object of the Transform protocol.
         ignored: the Hub's names of tensors that are not needed, for instance because they can be computed.
+        spare: the Hub's names in rows whose tensors may be there although the module has no parameter for them.
         old_spellings: (old, new) endings of the Hub's names; read, never written.
         prefix: what the Hub's names start with when a head stands on the backbone; understood with and without.
         Raises InvalidLayout.
         """
         self.rows = tuple(_row(*row) for row in rows)
         self.ignored = tuple(ignored)
+        self.spare = tuple(spare)
         self.old_spellings = tuple(old_spellings)
         self.prefix = prefix
         self._check()
         self._by_hub = _Index((name.removeprefix(prefix), row) for row in self.rows for name in row.hub)
         self._by_zoo = _Index((name, row) for row in self.rows for name in row.zoo)
         self._ignored = _Index((name.removeprefix(prefix), None) for name in self.ignored)
+        self._spare = _Index((name.removeprefix(prefix), None) for name in self.spare)
 
     def bare(self, name: str) -> str:
         """Give a file's tensor name without the prefix and in today's spelling."""
@@ -137,6 +141,10 @@ class Layout:
     def ignores(self, bare: str) -> bool:
         """Tell whether the tensor is declared as not needed."""
         return self._ignored.find(bare) is not None
+
+    def spares(self, bare: str) -> bool:
+        """Tell whether the tensor may be there although no parameter takes it."""
+        return self._spare.find(bare) is not None
 
     def bind(self, names: Iterable[str]) -> tuple[Row, ...]:
         """Give the rows that fill parameters of these names, with layer numbers in place of `{}`, each row once.
@@ -177,6 +185,9 @@ class Layout:
         for name in self.ignored:
             if name.removeprefix(self.prefix) in hub:
                 raise InvalidLayout(f"The layout both reads and ignores '{name}'; it would do one of them")
+        for name in self.spare:
+            if name.removeprefix(self.prefix) not in hub:
+                raise InvalidLayout(f"The layout has no row for '{name}', which it calls spare; ignore it instead")
         for row in self.rows:
             if len({name.count("{}") for name in row.hub + row.zoo}) != 1:
                 raise InvalidLayout(
@@ -203,6 +214,7 @@ def join(backbone: Layout, head: Layout | None, with_prefix: bool, head_with_pre
     return Layout(
         *rows,
         ignored=backbone.ignored + (head.ignored if head else ()),
+        spare=backbone.spare,
         old_spellings=backbone.old_spellings,
         prefix=backbone.prefix,
     )

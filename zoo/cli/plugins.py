@@ -130,3 +130,31 @@ def plugins_doctor(ctx: click.Context, as_json: bool) -> None:
                 click.echo(finding.traceback.rstrip(), err=True)
     if any(finding.reason is not None for finding in findings):
         ctx.exit(1)
+
+
+@plugins_command.command("check")
+@click.argument("name")
+@click.pass_context
+def plugins_check(ctx: click.Context, name: str) -> None:
+    """Run the conformance checks on an installed architecture. Exit status 1 if any fails. Needs pytest.
+
+    \b
+    Example: zoo plugins check bert
+    """
+    from zoo.host import get_architecture
+
+    get_architecture(name)
+    try:
+        import pytest
+    except ModuleNotFoundError:
+        raise click.ClickException('The checks need pytest. Try: pip install "zoo[testing]"') from None
+    # On their own terms, whatever project's settings the current folder may hold.
+    own_terms = [
+        "--override-ini",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
+    ctx.exit(int(pytest.main(["-q", *own_terms, "--zoo-arch", name])))

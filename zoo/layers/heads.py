@@ -40,7 +40,8 @@ class PooledClassifier(nn.Module):
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
-        pooled = self.pooler(self.dropout_before(hidden), input_ids, attention_mask)
+        first = self.dropout_before(first_token(hidden, attention_mask))
+        pooled = self.pooler(first[:, None], input_ids, None)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
 

@@ -37,6 +37,16 @@ class PostNormLayer(nn.Module):
         return output
 
 
+class LayerGroup(nn.ModuleList):
+    """Layers that always run together, one after the other: to a stack they are one layer."""
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden); mask: see Attention. Returns hidden's shape."""
+        for layer in self:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
 class Encoder(nn.Module):
     """The backbone contract of encoder-only architectures: ids and mask in, last hidden state out."""
 

@@ -234,5 +234,7 @@ def zoo_architectures() -> Sequence[Architecture]:
             layout=LAYOUT,
             heads=HEADS,
             paper="BERT: Pre-training of Deep Bidirectional Transformers (https://arxiv.org/abs/1810.04805)",
+            # Unusual values, so that one that is not heeded shows.
+            toy_sizes={"hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "type_vocab_size": 3},
         )
     ]
