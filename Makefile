@@ -33,8 +33,9 @@ demo: $(VENV)/.demo
 hub: $(VENV)/.demo
 	$(BIN)/python docs/demo.py serve
 
+# A process a core, and a thread a process: at the tests' sizes more threads cost more than they give.
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 # Also the tests on real weights, and whether the conformance kit notices seeded faults.
 test-all: $(VENV)/.demo test

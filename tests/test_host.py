@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 import zoo
 
 MARK = "import os, pathlib\npathlib.Path(os.environ['ZOO_TEST_MARKS'], __name__).open('a').write('imported\\n')\n"
+# What Zoo's own distributions register here, as (group, name).
+OWN = sorted({(e.group, e.name) for found in distributions() for e in found.entry_points if e.group.startswith("zoo.")})
+ARCHITECTURES = [name for group, name in OWN if group == "zoo.encoder_only"]
 PARTS = """
 from typing import Literal
 import click
@@ -173,7 +177,7 @@ def test_listing_and_help_import_no_plugin_and_survive_hostile_ones(site: Site) 
     names = [info["name"] for info in json.loads(architectures.stdout)]
     groups = ("zoo.encoder_only", "zoo.decoder_only")
     hostile = [name for name, (group, _, _) in HOSTILE.items() if group in groups]
-    assert sorted(names) == sorted([*hostile, "argument", "future", "unnamed", "absent", "bert"])
+    assert sorted(names) == sorted([*hostile, "argument", "future", "unnamed", "absent", *ARCHITECTURES])
     listed = site.zoo("plugins", "list", "--json")
     assert {entry["name"] for entry in json.loads(listed.stdout)} >= {*HOSTILE, "bert", "serve"}
     shown = site.zoo("--help")
@@ -188,7 +192,7 @@ def test_the_doctor_says_of_each_plugin_what_is_wrong_with_it(site: Site) -> Non
     done = site.zoo("plugins", "doctor", "--json")
     findings = {finding["plugin"]["name"]: finding for finding in json.loads(done.stdout)}
     reasons = {name: finding["reason"] for name, finding in findings.items()}
-    for name in ("bert", "serve", "zoo-registry"):
+    for _, name in OWN:
         assert (findings[name]["ok"], reasons.pop(name), findings[name]["traceback"]) == (True, None, None)
     argument, unnamed = reasons.pop("argument"), reasons.pop("unnamed")
     assert argument.startswith("PluginValidationError: Plugin 'hostile_argument' for hook 'zoo_architectures'\n")
@@ -210,12 +214,12 @@ def test_the_doctor_prints_reasons_and_tracebacks(site: Site) -> None:
         {"hostile_exits": "raise SystemExit(3)"},
     )
     done = site.zoo("plugins", "doctor")
-    assert done.stdout == (
-        "zoo.catalogues zoo-registry (zoo-registry 0.1.0): ok\n"
-        "zoo.commands serve (zoo-registry 0.1.0): ok\n"
-        "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok\n"
-        "zoo.encoder_only exits (zoo-exits 1.0): set aside: SystemExit: 3\n"
-    )
+    lines = done.stdout.splitlines()
+    own, exits = ("zoo.encoder_only", "bert"), ("zoo.encoder_only", "exits")
+    places = {plugin: place for place, plugin in enumerate(sorted([*OWN, exits]))}
+    assert len(lines) == len(places)
+    assert lines[places[own]] == "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok"
+    assert lines[places[exits]] == "zoo.encoder_only exits (zoo-exits 1.0): set aside: SystemExit: 3"
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.endswith("\nSystemExit: 3\n")
 
@@ -229,7 +233,7 @@ def test_the_doctor_ends_with_status_1_when_a_plugin_fails(site: Site, options: 
 def test_the_doctor_finds_nothing_wrong_with_what_belongs_to_zoo(site: Site) -> None:
     done = site.zoo("plugins", "doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count(": ok\n") == len(done.stdout.splitlines()) == 3
+    assert done.stdout.count(": ok\n") == len(done.stdout.splitlines()) == len(OWN)
 
 
 LOAD = """
@@ -298,7 +302,8 @@ def test_metadata_that_cannot_be_read_hides_no_plugin(site: Site) -> None:
         (info / "entry_points.txt").write_bytes(entries)
     (site.path / "a_empty-1.0.dist-info").mkdir()
     source = "from zoo import host\nprint([plugin.name for plugin in host.plugins()])"
-    assert site.python(source) == "['zoo-registry', 'serve', 'bert', 'toy']\n"
+    names = [name for _, name in sorted([*OWN, ("zoo.encoder_only", "toy")])]
+    assert site.python(source) == f"{names}\n"
 
 
 @pytest.mark.parametrize(
@@ -393,16 +398,17 @@ def test_plugins_are_restricted_and_disabled_by_the_environment(site: Site) -> N
 
 
 def test_one_module_may_serve_several_names_and_a_shadowed_distribution_none(site: Site, tmp_path: Path) -> None:
-    entries = [("zoo.encoder_only", name, "good_kin") for name in ("roberta", "camembert")]
-    install(site.path, "zoo-kin", entries, {"good_kin": HOOK + "return [toy('roberta'), toy('camembert')]"})
+    entries = [("zoo.encoder_only", name, "good_kin") for name in ("kin", "cousin")]
+    install(site.path, "zoo-kin", entries, {"good_kin": HOOK + "return [toy('kin'), toy('cousin')]"})
     older = tmp_path / "older"
     install(older, "Zoo_Kin", [("zoo.encoder_only", "gone", "good_gone")], {})
     path = os.pathsep.join([str(site.path), str(older)])
     source = (
         "import zoo\nprint([i.name for i in zoo.list_architectures('encoder-only')], zoo.list_architectures('decoder-only'))"
-        "\nprint([zoo.get_architecture(name).name for name in ('camembert', 'roberta')])"
+        "\nprint([zoo.get_architecture(name).name for name in ('cousin', 'kin')])"
     )
-    assert site.python(source, PYTHONPATH=path) == "['bert', 'camembert', 'roberta'] []\n['camembert', 'roberta']\n"
+    names = sorted([*ARCHITECTURES, "cousin", "kin"])
+    assert site.python(source, PYTHONPATH=path) == f"{names} []\n['cousin', 'kin']\n"
     assert (site.marks / "good_kin").read_text() == "imported\n"
 
 

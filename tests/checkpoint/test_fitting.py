@@ -132,6 +132,20 @@ def test_a_file_with_prefix_and_old_spellings_is_read_and_written_in_todays(tmp_
     assert_equal(written(model, plan), tensors())
 
 
+def test_a_spare_tensor_without_a_parameter_is_kept_or_left_behind_and_a_needed_one_is_read(tmp_path: Path) -> None:
+    layout = Layout(("weight", "weight"), ("bias", "bias"), ("more.bias", "more"), spare=["bias"], prefix="bert.")
+    weights = saved({"bert.weight": torch.ones(3, 5), "bert.bias": torch.ones(3)}, tmp_path)
+    for keep, kept in ((True, ("bert.bias",)), (False, ())):
+        plan = fit(nn.Linear(5, 3, bias=False), layout, weights.headers, architecture="toy", keep_spare=keep)
+        assert (plan.kept, [row.zoo for row in plan.rows]) == (kept, [("weight",)])
+    plan = fit(nn.Linear(5, 3), layout, weights.headers, architecture="toy")
+    assert (plan.kept, [row.zoo for row in plan.rows]) == ((), [("weight",), ("bias",)])
+    weights = saved({"weight": torch.ones(3, 5), "more.bias": torch.ones(3)}, tmp_path)
+    with pytest.raises(WeightsMismatch) as refused:
+        fit(nn.Linear(5, 3), layout, weights.headers, architecture="toy")
+    assert (refused.value.missing, refused.value.unexpected) == (("bias",), ("more.bias",))
+
+
 def test_missing_unexpected_and_misshapen_come_in_one_message_by_module(tmp_path: Path) -> None:
     content = without(tensors(), "words.weight", "layer.0.dense.weight", "layer.0.dense.bias")
     content |= {

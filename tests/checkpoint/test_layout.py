@@ -176,6 +176,22 @@ def test_joined_tables_prefix_the_backbone_where_a_head_wants_it() -> None:
         assert layout.bare("bert.w.2.x") == "w.2.x"
 
 
+def test_a_head_that_is_spelled_without_the_prefix_can_be_given_it() -> None:
+    layout = join(Layout(("w", "t"), prefix="bert."), Layout(("pooler", "dense")), True, head_with_prefix=True)
+    assert names(layout.bind(["backbone.t", "head.dense"])) == [
+        (("bert.w",), ("backbone.t",)),
+        (("bert.pooler",), ("head.dense",)),
+    ]
+
+
+def test_spare_names_are_read_like_others_and_known_as_spare() -> None:
+    backbone = Layout(("h.{}.a", "x.{}"), ("b", "y"), spare=["bert.h.{}.a"], prefix="bert.")
+    for layout in (backbone, join(backbone, Layout(("cls", "bias")), with_prefix=True)):
+        assert [layout.spares(name) for name in ("h.3.a", "b", "cls", "h.a")] == [True, False, False, False]
+        assert layout.knows("h.3.a")
+        assert not layout.ignores("h.3.a")
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
@@ -186,6 +202,8 @@ def test_joined_tables_prefix_the_backbone_where_a_head_wants_it() -> None:
          "The layout names 'a' in two rows; each name may stand in one only"),
         ([("a", "x")], {"prefix": "bert.", "ignored": ["bert.a"]},
          "The layout both reads and ignores 'bert.a'; it would do one of them"),
+        ([("a", "x")], {"prefix": "bert.", "spare": ["bert.b"]},
+         "The layout has no row for 'bert.b', which it calls spare; ignore it instead"),
         ([("h.{}.a", "x")], {},
          "The layout's row ('h.{}.a',) -> ('x',) does not have the same number of {} everywhere"),
         ([("h.{}.a", ("l.{}.x", "y"), "split")], {},
