@@ -53,11 +53,6 @@ class Tokenizer:
         # Libraries write 1e30 where they know of no limit.
         return int(length) if isinstance(length, int | float) and 0 < length < 1e9 else None
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids, added tokens included."""
-        return int(self._backend.get_vocab_size())
-
     def special_token(self, role: str) -> str | None:
         """Give the token of a role such as "mask_token" or "pad_token", or None."""
         token: Any = self._settings.get(role)
@@ -95,11 +90,6 @@ class Tokenizer:
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Give the text of token ids."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
-
-    def token(self, token_id: int) -> str:
-        """Give one token as it stands in the vocabulary."""
-        token = self._backend.id_to_token(token_id)
-        return "" if token is None else str(token)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer | None:
