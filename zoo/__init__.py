@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.checkpoint.layout import Layout
     from zoo.checkpoint.manifest import Checkpoint, Manifest
     from zoo.errors import ZooError
+    from zoo.generation.decoding import Generated
     from zoo.hookspecs import hookimpl
     from zoo.host import ArchitectureInfo, get_architecture, list_architectures
     from zoo.hub.catalogue import list_checkpoints
@@ -36,6 +37,7 @@ _HOMES = {
     "Fill": "zoo.tasks.fill_mask",
     "FinetuneConfig": "zoo.training.config",
     "FinetuneResult": "zoo.training.finetuning",
+    "Generated": "zoo.generation.decoding",
     "Head": "zoo.architecture",
     "Label": "zoo.tasks.text_classification",
     "Layout": "zoo.checkpoint.layout",
@@ -55,7 +57,7 @@ _HOMES = {
 }
 __all__ = [
     "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
-    "Head", "Label", "Layout", "Manifest", "Model", "ZooError", "build", "finetune", "get_architecture", "hookimpl",
+    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "ZooError", "build", "finetune", "get_architecture", "hookimpl",
     "list_architectures", "list_checkpoints", "load", "make_spec", "pull", "push",
 ]  # fmt: skip
 

@@ -26,7 +26,8 @@ class Head:
     layout: the head's tensors, spelled as on the Hub, the backbone's prefix included where they have it.
     output: the submodule that projects to the labels; it starts fresh when new labels are asked for.
     optional: whether a checkpoint without these tensors still does the task. prefixed: whether the backbone's tensors
-    carry the layout's prefix in checkpoints with this head.
+    carry the layout's prefix in checkpoints with this head; prefix: which of the layout's, None for its first.
+    backbone: builds the part of the architecture that this head stands on, such as an encoder alone; None for all of it.
     """
 
     task: str
@@ -36,6 +37,8 @@ class Head:
     output: str | None = None
     optional: bool = False
     prefixed: bool = True
+    prefix: str | None = None
+    backbone: Callable[[Any], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,14 @@ class Architecture:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks it has heads for."""
-        return tuple(head.task for head in self.heads)
+        return tuple(dict.fromkeys(head.task for head in self.heads))
 
-    def head(self, task: str) -> Head:
-        """Give the head for a task. Raises UnknownTask."""
+    def head(self, task: str, asked: str | None = None) -> Head:
+        """Give the head for a task. asked: the task that it is to serve, if another. Raises UnknownTask."""
         for head in self.heads:
             if head.task == task:
                 return head
-        raise UnknownTask(task, self.tasks, self.name)
+        raise UnknownTask(asked or task, self.tasks, self.name)
 
     def head_of(self, config: Mapping[str, Any]) -> Head | None:
         """Give the head that a checkpoint's config.json says it has, if this architecture knows it.

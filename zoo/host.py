@@ -92,15 +92,16 @@ def plugins(group: str | None = None) -> list[Plugin]:
 
 
 def list_architectures(kind: Kind | None = None) -> list[ArchitectureInfo]:
-    """Give name, kind, distribution and version of every installed architecture, from metadata alone.
+    """Give name, kind, distribution and version of every installed architecture, by name, from metadata alone.
 
     kind: only those of one kind: "encoder-only", "decoder-only" or "encoder-decoder".
     """
-    return [
+    found = [
         ArchitectureInfo(plugin.name, KIND_GROUPS[plugin.group], plugin.distribution, plugin.version)
         for plugin in plugins()
         if plugin.group in KIND_GROUPS and kind in (None, KIND_GROUPS[plugin.group])
     ]
+    return sorted(found, key=lambda info: info.name)
 
 
 def get_architecture(name: str, known_distribution: str | None = None) -> Architecture:

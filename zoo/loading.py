@@ -59,10 +59,10 @@ def load(
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
     config = read_config(checkpoint.path)
     architecture = find_architecture(config, checkpoint)
-    spec = architecture.spec.from_config(config, ignore_config_keys)
     weights = open_weights(checkpoint.path)
+    spec = architecture.spec.from_config(config, ignore_config_keys).for_tensors(weights.headers)
     head = choose_head(architecture, config, task, labels, weights.headers)
-    model = assemble(architecture, spec, head, choose_settings(head, config, labels))
+    model = assemble(architecture, spec, head, choose_settings(head, config, labels), task)
     plan = fit_model(model, head, config, labels, weights)
     fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
@@ -89,8 +89,8 @@ def build(
     Raises UnknownArchitecture, UnknownTask, InvalidInput.
     """
     architecture = host.get_architecture(spec.model_type)
-    head = architecture.head(task or FEATURES)
-    model = assemble(architecture, spec, head, choose_settings(head, {}, labels))
+    head = architecture.head(head_task(task or FEATURES), task)
+    model = assemble(architecture, spec, head, choose_settings(head, {}, labels), task)
     names = [name for name, _ in model.named_parameters()]
     fresh = fresh_weights(model, names, spec.initializer_range, seed)
     place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
@@ -130,7 +130,9 @@ def choose_head(
 ) -> Head | None:
     """Give the head for the task, or None where the backbone alone does it. Raises UnknownTask, HeadMissing."""
     own = architecture.head_of(config)
-    head = architecture.head(task) if task else (own or architecture.head(FEATURES))
+    head = architecture.head(head_task(task), task) if task else (own or architecture.head(FEATURES))
+    if own is not None and own.task == head.task:
+        head = own  # of several heads for one task, the checkpoint's
     bare = {architecture.layout.bare(name) for name in headers}
     present = [row for row in head.layout.rows if bare.issuperset(map(architecture.layout.bare, row.hub))]
     if head.optional and not present:
@@ -164,12 +166,19 @@ def choose_settings(head: Head | None, config: Mapping[str, Any], labels: Sequen
     return own if own.labels == chosen else HeadSettings(chosen)
 
 
-def assemble(architecture: Architecture, spec: Spec, head: Head | None, settings: HeadSettings) -> Model:
-    """Compose backbone and head on the meta device: names, shapes and ties, no memory."""
+def head_task(task: str) -> str:
+    """Give the task whose head serves a task: its own, or for translation that of text2text-generation."""
+    return get_task(task).head or task
+
+
+def assemble(
+    architecture: Architecture, spec: Spec, head: Head | None, settings: HeadSettings, task: str | None = None
+) -> Model:
+    """Compose backbone and head on the meta device: names, shapes and ties, no memory. task: None for the head's."""
     with torch.device("meta"):
-        backbone = architecture.build(spec)
+        backbone = (head.backbone if head and head.backbone else architecture.build)(spec)
         layers = head.build(spec, backbone, len(settings.labels)) if head and head.build else None
-    task = head.task if head else FEATURES
+    task = task or (head.task if head else FEATURES)
     return Model(architecture=architecture, spec=spec, task=task, backbone=backbone, head=layers, settings=settings)
 
 
@@ -187,19 +196,22 @@ def fit_model(
     fresh = _fresh_names(model, head, layout, config, weights) if labels is not None else ()
     return fit(
         model,
-        layout if is_own or head is None else join(architecture.layout, _without_ignored(head.layout), head.prefixed),
+        layout
+        if is_own or head is None
+        else join(architecture.layout, _without_ignored(head.layout), head.prefixed, other_prefix=head.prefix),
         weights.headers,
         architecture=architecture.name,
         fresh=fresh,
         dropped=lambda bare: any(other.knows(bare) or other.ignores(bare) for other in every),
         keep_spare=is_own or head is None,
+        partial=head is not None and head.backbone is not None,
     )
 
 
 def model_layout(architecture: Architecture, head: Head | None, keeps_prefix: bool = False) -> Layout:
     """Give the table of a whole model. keeps_prefix: whether a backbone of its own is written with the prefix too."""
     if head is not None and head.prefixed:
-        return join(architecture.layout, head.layout, with_prefix=True)
+        return join(architecture.layout, head.layout, with_prefix=True, other_prefix=head.prefix)
     return join(architecture.layout, head.layout if head else None, keeps_prefix, head_with_prefix=keeps_prefix)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from zoo.checkpoint.reader import read_optional_json
 from zoo.errors import InvalidInput
+from zoo.generation.settings import GENERATION_FILE, GenerationSettings
 from zoo.layers.attention import recorded_attention
+from zoo.layers.stacks import Decoder
 from zoo.tasks import get_task
-from zoo.tasks.base import HeadSettings, Output, check_texts, tokenizer_of
+from zoo.tasks.base import IGNORED_LABEL, HeadSettings, Output, check_texts, tokenizer_of
 
 if TYPE_CHECKING:
     from zoo.architecture import Architecture
     from zoo.checkpoint.fitting import Fit
     from zoo.checkpoint.manifest import Checkpoint
+    from zoo.generation.decoding import Generated
     from zoo.specs import Spec
     from zoo.tasks.feature_extraction import PoolingMode
     from zoo.tokenization import Tokenizer
@@ -74,26 +79,58 @@ class Model(nn.Module):
         self.fresh_parameters: tuple[str, ...] = ()
         self.record: TrainingRecord | None = None
         self._task = get_task(task)
+        self._longest_input = spec.longest_input
+        self._takes = tuple(inspect.signature(backbone.forward).parameters)
+        self._reads = frozenset(self._takes)
 
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        *,
         labels: Tensor | None = None,
     ) -> Output:
         """Run the backbone and the head.
 
-        input_ids, token_type_ids: int64 (batch, time). attention_mask: bool or 0/1 (batch, time), 1 where to attend;
-        padding may be on either side. labels: as the task's loss wants them.
+        input_ids, token_type_ids, decoder_input_ids: int64 (batch, time). attention_mask, decoder_attention_mask: bool
+        or 0/1 (batch, time), 1 where to attend; padding may be on either side. Token types are not read where the
+        architecture has none. Without decoder_input_ids a decoder reads the labels of text to text, else the input,
+        each one to the right. labels: as the task's loss wants them.
         Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
         """
-        longest = self.spec.longest_input
-        if longest is not None and input_ids.shape[1] > longest:
-            raise InvalidInput(f"The input has {input_ids.shape[1]} tokens; the model takes at most {longest}")
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        longest = self._longest_input
+        for ids in (input_ids, decoder_input_ids):
+            if longest is not None and ids is not None and ids.shape[1] > longest:
+                raise InvalidInput(f"The input has {ids.shape[1]} tokens; the model takes at most {longest}")
+        if decoder_input_ids is None and labels is not None and self._task.decodes_labels:
+            decoder_attention_mask = labels != IGNORED_LABEL
+            targets = labels.masked_fill(~decoder_attention_mask, self.spec.pad_token_id or 0)
+            decoder_input_ids = self.backbone.shift(targets, decoder_attention_mask)  # type: ignore[operator]
+        hidden, source = self.states(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+        )
         scores = None if self.head is None else self.head(hidden, input_ids, attention_mask)
-        return self._task.output(scores, hidden, labels, self.settings)
+        output = self._task.output(scores, hidden, labels, self.settings)
+        output.encoder_last_hidden_state = source
+        return output
+
+    def states(self, **inputs: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Run the backbone: the last hidden state, (batch, time, hidden), and its encoder's where it has both.
+
+        inputs: those of `forward`. Raises InvalidInput for a decoder's where there is none.
+        """
+        for name in inputs.keys() - self._reads - {"token_type_ids"}:
+            if inputs[name] is not None:
+                raise InvalidInput(f"{name} was given; '{self.architecture.name}' takes {', '.join(self._takes)}")
+        found = self.backbone(**{name: value for name, value in inputs.items() if name in self._reads})
+        return found if isinstance(found, tuple) else (found, None)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,6 +151,12 @@ class Model(nn.Module):
     def hidden_size(self) -> int:
         """Width of the last hidden state."""
         return int(self.spec.hidden_size)  # type: ignore[attr-defined]
+
+    @property
+    def num_decoder_layers(self) -> int:
+        """How many layers write: the capacity of a cache counts them. 0 for an encoder alone."""
+        decoder = getattr(self.backbone, "decoder", self.backbone)
+        return len(decoder.layers) if isinstance(decoder, Decoder) else 0
 
     @property
     def max_length(self) -> int | None:
@@ -137,6 +180,43 @@ class Model(nn.Module):
         length, so that little is padded. Raises InvalidInput, TokenizerMissing.
         """
         return self._task.predict(inputs, self, batch_size)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        batch_size: int = 32,
+    ) -> list[Generated]:
+        """Write on from each prompt, or with an encoder beside the decoder, from its beginning. In prompt order.
+
+        max_new_tokens: the most to write, at most what the model's positions leave. temperature: 0 for the likeliest
+        token always. top_k, top_p, seed: see zoo.generation.settings. None for the checkpoint's own defaults
+        (generation_config.json), or else 64 new tokens and no chance.
+        Raises InvalidInput, TokenizerMissing.
+        """
+        from zoo.tasks.writing import generate
+
+        wishes = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return generate(prompts, self, self.generation_settings.with_wishes(wishes | {"seed": seed}), batch_size)
+
+    @property
+    def generation_settings(self) -> GenerationSettings:
+        """What `generate` does unless told otherwise: the checkpoint's generation_config.json over its spec.
+
+        Raises CorruptFile, InvalidInput.
+        """
+        ends = self.spec.eos_token_id
+        own = GenerationSettings(
+            end_token_ids=() if ends is None else tuple(ends) if isinstance(ends, list) else (ends,),
+            start_token_id=getattr(self.backbone, "start_token_id", None),
+        )
+        config = {} if self.checkpoint is None else read_optional_json(self.checkpoint.path / GENERATION_FILE)
+        return GenerationSettings.from_config(config, own)
 
     def embed(
         self,
@@ -162,11 +242,12 @@ class Model(nn.Module):
         """
         check_texts([text])
         encoding = tokenizer_of(self).encode([text], max_length=self.max_length)[0]
+        reader = getattr(self.backbone, "encoder", self.backbone)  # of two stacks, the one that reads the text
         was_training = self.training
         self.eval()
         try:
-            with torch.inference_mode(), recorded_attention(self.backbone) as recorded:
-                self.backbone(
+            with torch.inference_mode(), recorded_attention(reader) as recorded:
+                self.states(
                     input_ids=torch.tensor([encoding.ids], device=self.device),
                     token_type_ids=torch.tensor([encoding.type_ids], device=self.device),
                 )

@@ -17,7 +17,7 @@ from zoo.checkpoint.writer import write_json, write_weights
 from zoo.errors import InvalidReference, NotACheckpoint, PushRefused
 from zoo.hub.card import CARD_FILE, CardFacts, read_license, write_card
 from zoo.hub.client import HubClient, Silent, Watcher, check_file_name
-from zoo.loading import assemble, choose_head, choose_settings, find_architecture, fit_model
+from zoo.loading import assemble, choose_head, choose_settings, find_architecture, fit_model, head_task
 from zoo.model import Model
 from zoo.references import parse
 from zoo.tasks import get_task
@@ -64,7 +64,8 @@ def model_config(model: Model) -> dict[str, Any]:
     original = dict(model.config) if model.config is not None else None
     config = model.spec.to_config(original)
     own = model.architecture.head_of(original or {})
-    head = model.architecture.head(model.task)
+    wanted = head_task(model.task)
+    head = own if own is not None and own.task == wanted else model.architecture.head(wanted)
     named = get_task(model.task).fixed_labels is None
     if own is not head:
         config["architectures"] = [head.classes[0]]
@@ -133,8 +134,8 @@ def check_folder(folder: Path) -> Model:
     """
     config = read_config(folder)
     architecture = find_architecture(config, Checkpoint(folder))
-    spec = architecture.spec.from_config(config)
     weights = open_weights(folder)
+    spec = architecture.spec.from_config(config).for_tensors(weights.headers)
     head = choose_head(architecture, config, None, None, weights.headers)
     model = assemble(architecture, spec, head, choose_settings(head, config, None))
     fit_model(model, head, config, None, weights)

@@ -26,7 +26,7 @@ HOUSEKEEPING_KEYS = frozenset(
     {"_name_or_path", "_attn_implementation_autoset", "architectures", "transformers_version", "torch_dtype", "dtype"}
     | {"use_cache", "gradient_checkpointing", "return_dict", "output_hidden_states", "output_attentions", "output_past"}
     | {"torchscript", "use_bfloat16", "xla_device", "tf_legacy_loss", "chunk_size_feed_forward", "tokenizer_class"}
-    | {"task_specific_params", "prefix", "sep_token_id", "decoder_start_token_id", "name_or_path"}
+    | {"task_specific_params", "prefix", "sep_token_id", "name_or_path"}
 )
 
 # Generation defaults that old configs carry. Zoo takes them from generation_config.json alone.
@@ -47,6 +47,8 @@ class Spec(BaseModel):
     )
     kind: ClassVar[Kind]
     ignored_config_keys: ClassVar[frozenset[str]] = frozenset()
+    repeated_config_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys that say again what a field or property, given by name, comes to; they may not say otherwise."""
 
     model_type: str = Field(description="The architecture's name, as in the Hub's configs")
     vocab_size: Size = Field(description="Number of token ids")
@@ -55,6 +57,10 @@ class Spec(BaseModel):
     bos_token_id: TokenId | None = Field(None, description="Token id that begins a text")
     eos_token_id: TokenId | list[TokenId] | None = Field(None, description="Token id or ids that end a text")
     tie_word_embeddings: bool = Field(True, description="Whether the output layer shares the token embedding")
+    add_cross_attention: Literal[False] = Field(False, description="Pinned: nothing is attended to beside the input")
+    cross_attention_hidden_size: None = Field(None, description="Pinned: a source is as wide as what reads it")
+    tie_encoder_decoder: Literal[False] = Field(False, description="Pinned: encoder and decoder have their own layers")
+    pruned_heads: dict[str, list[int]] = Field({}, max_length=0, description="Pinned: no head is pruned")
 
     @property
     def longest_input(self) -> int | None:
@@ -68,6 +74,10 @@ class Spec(BaseModel):
         given: the sizes the user chose, under any of their names, and model_type.
         """
         return {}
+
+    def for_tensors(self, names: Collection[str]) -> Self:
+        """Give the spec that a file with tensors of these names means, where its config alone cannot tell."""
+        return self
 
     @classmethod
     def known_keys(cls) -> dict[str, str]:
@@ -85,6 +95,7 @@ class Spec(BaseModel):
         name = str(config.get("model_type", cls.__name__))
         known = cls.known_keys()
         ignored = HOUSEKEEPING_KEYS | GENERATION_KEYS | TASK_KEYS | cls.ignored_config_keys | set(ignore)
+        ignored |= cls.repeated_config_keys.keys()
         unknown = [key for key in config if key not in known and key not in ignored]
         if unknown:
             raise UnknownConfigKey(sorted(unknown), name)
@@ -97,9 +108,16 @@ class Spec(BaseModel):
                     raise InvalidConfig({key: f"contradicts {spelt[field]}: {value!r} and {values[field]!r}"}, name)
                 values[field], spelt[field] = value, key
         try:
-            return cls.model_validate(values)
+            spec = cls.model_validate(values)
         except ValidationError as error:
             raise InvalidConfig(_problems(error, spelt), name) from None
+        said_again = {key: getattr(spec, field) for key, field in cls.repeated_config_keys.items() if key in config}
+        otherwise = {key: value for key, value in said_again.items() if config[key] not in (None, value)}
+        if otherwise:
+            raise InvalidConfig(
+                {k: f"is {config[k]!r}; the other keys make it {v!r}" for k, v in otherwise.items()}, name
+            )
+        return spec
 
     def to_config(self, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Give the config in the architecture's own spelling.
@@ -109,12 +127,12 @@ class Spec(BaseModel):
         """
         config = dict(original or {})
         for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
+            value = _plain(getattr(self, name))
             keys = [key for key in (name, field.alias) if key in config]
             for key in keys:
                 if config[key] != value:
                     config[key] = value
-            if not keys and (original is None or value != field.get_default()):
+            if not keys and (value != field.get_default() or (original is None and value is not None)):
                 config[field.alias or name] = value
         return config
 
@@ -131,10 +149,6 @@ class EncoderSpec(Spec):
     max_position_embeddings: Size = Field(description="Longest input, in tokens")
     is_decoder: Literal[False] = Field(False, description="Pinned: an encoder is no decoder")
     is_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no decoder")
-    add_cross_attention: Literal[False] = Field(False, description="Pinned: there is no decoder to attend from")
-    cross_attention_hidden_size: None = Field(None, description="Pinned: there is no cross-attention")
-    tie_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no decoder")
-    pruned_heads: dict[str, list[int]] = Field({}, max_length=0, description="Pinned: no head is pruned")
 
     @property
     def longest_input(self) -> int | None:
@@ -148,6 +162,53 @@ class EncoderSpec(Spec):
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
             )
         return self
+
+
+class DecoderSpec(Spec):
+    """What decoder-only architectures share."""
+
+    kind: ClassVar[Kind] = "decoder-only"
+
+    hidden_size: Size = Field(description="Width of the hidden states")
+    num_hidden_layers: Size = Field(description="Number of layers")
+    num_attention_heads: Size = Field(description="Attention heads per layer")
+    max_position_embeddings: Size = Field(description="Longest input, in tokens")
+    is_decoder: bool = Field(False, description="Read by nothing: this kind is a decoder whatever a config says")
+    is_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no encoder")
+
+    @property
+    def longest_input(self) -> int | None:
+        """As many as there are positions."""
+        return self.max_position_embeddings
+
+
+class EncoderDecoderSpec(Spec):
+    """What encoder-decoder architectures share."""
+
+    kind: ClassVar[Kind] = "encoder-decoder"
+
+    hidden_size: Size = Field(alias="d_model", description="Width of the hidden states")
+    decoder_start_token_id: TokenId | None = Field(None, description="Token id that a decoder's input begins with")
+    is_decoder: Literal[False] = Field(False, description="Pinned: it is more than a decoder")
+    is_encoder_decoder: Literal[True] = Field(True, description="Pinned: it has both")
+
+
+def _plain(value: Any) -> Any:
+    """Give a config's form of a field: a nested model as what was set of it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def usual_heads(hidden_size: Any, head_dim: int = 64) -> int:
+    """Give the number of heads for a width: heads of head_dim, or of the next size that divides the width.
+
+    For `Spec.proportions`; a width that is none gives 1, and validation says what is wrong with it.
+    """
+    if type(hidden_size) is not int or hidden_size < 1:
+        return 1
+    most = min(max(1, hidden_size // head_dim), 2**10)
+    return next(count for count in range(most, 0, -1) if hidden_size % count == 0)
 
 
 def _problems(error: ValidationError, spelt: Mapping[str, str]) -> dict[str, str]:

@@ -39,12 +39,14 @@ def fit(
     fresh: Collection[str] = (),
     dropped: Callable[[str], bool] = lambda bare: False,
     keep_spare: bool = True,
+    partial: bool = False,
 ) -> Fit:
     """Match every tensor of the file with a parameter, and every parameter with a tensor.
 
     module: on the meta device. fresh: parameters that need no tensor; those are not read even if the file has them.
     dropped: tells of a tensor's bare name that it belongs to a head that was not asked for.
     keep_spare: whether a tensor that the layout calls spare is written back where no parameter takes it.
+    partial: whether the module is a part of the architecture, so that tensors of other parts stay unread.
     Raises WeightsMismatch with all that is missing, unexpected or misshapen.
     """
     every = dict(module.named_parameters(remove_duplicate=False))
@@ -98,7 +100,7 @@ def fit(
         else:
             missing += absent_row.hub
     kept += [name for bare, name in in_file.items() if keep_spare and layout.spares(bare)]
-    unexpected += [name for bare, name in in_file.items() if not layout.spares(bare)]
+    unexpected += [name for bare, name in in_file.items() if not layout.spares(bare) and not partial]
     if missing or unexpected or misshapen:
         raise WeightsMismatch(missing, unexpected, misshapen, architecture)
     return Fit(

@@ -75,6 +75,16 @@ class Fuse:
         return list(tensors[0].tensor_split(self.parts))  # always so many, where chunk may give fewer
 
 
+class Each:
+    """As many tensors on the Hub as here, in the same order: they stand in one row because they come together."""
+
+    def read(self, tensors: "list[Tensor]", shapes: "list[Size]") -> "list[Tensor]":
+        return tensors
+
+    def write(self, tensors: "list[Tensor]") -> "list[Tensor]":
+        return tensors
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table: names on the Hub, names here, and what happens in between, in reading order."""
@@ -106,13 +116,16 @@ class Layout:
         spare: Sequence[str] = (),
         old_spellings: Sequence[tuple[str, str]] = (),
         prefix: str = "",
+        other_prefixes: Sequence[str] = (),
     ) -> None:
-        """rows: (hub, zoo) or (hub, zoo, transform); a transform is a word of "transpose", "split", "fuse", several
-        words in reading order, or an object of the Transform protocol.
+        """rows: (hub, zoo) or (hub, zoo, transform); a transform is a word of "transpose", "split", "fuse", "each",
+        several words in reading order, or an object of the Transform protocol. A parameter may stand in two rows of
+        different length, for variants of a module: the longer is meant where all its parameters exist.
         ignored: the Hub's names of tensors that are not needed, for instance because they can be computed.
         spare: the Hub's names in rows whose tensors may be there although the module has no parameter for them.
         old_spellings: (old, new) endings of the Hub's names; read, never written.
         prefix: what the Hub's names start with when a head stands on the backbone; understood with and without.
+        other_prefixes: what they may start with instead; read, written under heads that say so.
         Raises InvalidLayout.
         """
         self.rows = tuple(_row(*row) for row in rows)
@@ -120,15 +133,20 @@ class Layout:
         self.spare = tuple(spare)
         self.old_spellings = tuple(old_spellings)
         self.prefix = prefix
+        self.other_prefixes = tuple(other_prefixes)
         self._check()
         self._by_hub = _Index((name.removeprefix(prefix), row) for row in self.rows for name in row.hub)
-        self._by_zoo = _Index((name, row) for row in self.rows for name in row.zoo)
+        longest_first = sorted(self.rows, key=lambda row: -len(row.zoo))
+        self._by_zoo = _Index((name, row) for row in longest_first for name in row.zoo)
         self._ignored = _Index((name.removeprefix(prefix), None) for name in self.ignored)
         self._spare = _Index((name.removeprefix(prefix), None) for name in self.spare)
 
     def bare(self, name: str) -> str:
         """Give a file's tensor name without the prefix and in today's spelling."""
-        name = name.removeprefix(self.prefix)
+        for prefix in (self.prefix, *self.other_prefixes):
+            if prefix and name.startswith(prefix):
+                name = name.removeprefix(prefix)
+                break
         for old, new in self.old_spellings:
             if name.endswith(old):
                 return name.removesuffix(old) + new
@@ -155,17 +173,18 @@ class Layout:
         readers: dict[str, Names] = {}
         wanted = set(names)
         for name in names:
-            found = self._by_zoo.find(name)
-            if found is None:
+            found = self._by_zoo.find_all(name)
+            if not found:
                 raise InvalidLayout(
                     f"The layout has no row for the parameter '{name}'. Add one to the architecture's Layout"
                 )
-            row, numbers = found
-            zoo = tuple(_fill(part, numbers) for part in row.zoo)
-            if not wanted.issuperset(zoo):
+            filled = [(row, numbers, tuple(_fill(part, numbers) for part in row.zoo)) for row, numbers in found]
+            whole = [entry for entry in filled if wanted.issuperset(entry[2])]
+            if not whole:
                 raise InvalidLayout(
-                    f"The layout's row for '{name}' also fills {sorted(set(zoo) - wanted)}, which do not exist"
+                    f"The layout's row for '{name}' also fills {sorted(set(filled[-1][2]) - wanted)}, which do not exist"
                 )
+            row, numbers, zoo = whole[0]
             hub = tuple(_fill(part, numbers) for part in row.hub)
             for part in hub:
                 if readers.setdefault(part, zoo) != zoo:
@@ -176,12 +195,11 @@ class Layout:
     def _check(self) -> None:
         """Refuse a table that two names share, or whose rows cannot be undone."""
         hub = [name.removeprefix(self.prefix) for row in self.rows for name in row.hub]
-        for names in (hub, [name for row in self.rows for name in row.zoo]):
-            seen: set[str] = set()
-            for name in names:
-                if name in seen:
-                    raise InvalidLayout(f"The layout names '{name}' in two rows; each name may stand in one only")
-                seen.add(name)
+        zoo = [(name, len(row.zoo)) for row in self.rows for name in row.zoo]
+        for entries in ([(name, 0) for name in hub], zoo):
+            twice = next((entry for entry in entries if entries.count(entry) > 1), None)
+            if twice is not None:
+                raise InvalidLayout(f"The layout names '{twice[0]}' in two rows; each name may stand in one only")
         for name in self.ignored:
             if name.removeprefix(self.prefix) in hub:
                 raise InvalidLayout(f"The layout both reads and ignores '{name}'; it would do one of them")
@@ -195,18 +213,25 @@ class Layout:
                 )
 
 
-def join(backbone: Layout, head: Layout | None, with_prefix: bool, head_with_prefix: bool = False) -> Layout:
+def join(
+    backbone: Layout,
+    head: Layout | None,
+    with_prefix: bool,
+    head_with_prefix: bool = False,
+    other_prefix: str | None = None,
+) -> Layout:
     """Give the table of a whole model: the backbone's rows under `backbone.`, the head's under `head.`.
 
     with_prefix: whether the Hub's names of the backbone carry its prefix when they are written. head_with_prefix: the
-    same of a head that is spelled without it.
+    same of a head that is spelled without it. other_prefix: the prefix to write, one of the backbone's others.
     """
-    prefix = backbone.prefix if with_prefix else ""
+    own = other_prefix or backbone.prefix
+    prefix = own if with_prefix else ""
     rows = [
         (tuple(prefix + name for name in row.hub), tuple(f"backbone.{name}" for name in row.zoo), _Chain(row))
         for row in backbone.rows
     ]
-    prefix = backbone.prefix if head_with_prefix else ""
+    prefix = own if head_with_prefix else ""
     rows += [
         (tuple(prefix + name for name in row.hub), tuple(f"head.{name}" for name in row.zoo), _Chain(row))
         for row in (head.rows if head else ())
@@ -216,7 +241,8 @@ def join(backbone: Layout, head: Layout | None, with_prefix: bool, head_with_pre
         ignored=backbone.ignored + (head.ignored if head else ()),
         spare=backbone.spare,
         old_spellings=backbone.old_spellings,
-        prefix=backbone.prefix,
+        prefix=own,
+        other_prefixes=[spelt for spelt in (backbone.prefix, *backbone.other_prefixes) if spelt != own],
     )
 
 
@@ -238,12 +264,16 @@ class _Index:
             alike.sort(key=lambda entry: entry[0].count("{}"))  # a number written out goes before a `{}`
 
     def find(self, name: str) -> tuple[Row, list[str]] | None:
+        return next(iter(self.find_all(name)), None)
+
+    def find_all(self, name: str) -> list[tuple[Row, list[str]]]:
         numbers = _NUMBER.findall(name)
+        found = []
         for slots, row in self._entries.get(_NUMBER.sub("{}", name), []):
             pairs = list(zip(slots, numbers, strict=True))
             if all(slot in ("{}", number) for slot, number in pairs):
-                return row, [number for slot, number in pairs if slot == "{}"]
-        return None
+                found.append((row, [number for slot, number in pairs if slot == "{}"]))
+        return found
 
 
 _NOTHING = Row((), ())
@@ -262,6 +292,8 @@ def _row(hub: str | Names, zoo: str | Names, transform: str | Transform = "") ->
     if not isinstance(transform, str):
         return Row(hub_names, zoo_names, (transform,))
     words = transform.split()
+    if words == ["each"] and len(hub_names) == len(zoo_names):
+        return Row(hub_names, zoo_names, (Each(),))
     known: dict[str, Transform] = {"fuse": Fuse(len(hub_names)), "transpose": Transpose(), "split": Split()}
     unknown = [word for word in words if word not in known]
     if unknown:

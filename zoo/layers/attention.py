@@ -3,73 +3,167 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from zoo.layers.cache import LayerCache
+from zoo.layers.masks import Context
+from zoo.layers.rotary import rotate
+
+NOTHING = Context()
+
 
 class Attention(nn.Module):
-    """Self-attention over `num_attention_heads` heads, with separate query, key, value and output projections."""
+    """Attention with separate query, key, value and output projections, over the text itself or over a source."""
 
-    def __init__(self, *, hidden_size: int, num_attention_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
-        """hidden_size: width in and out, a multiple of num_attention_heads; dropout: of the attention weights."""
-        super().__init__()
-        self.num_attention_heads = num_attention_heads
-        self.dropout = dropout
-        self.query = nn.Linear(hidden_size, hidden_size, bias=bias)
-        self.key = nn.Linear(hidden_size, hidden_size, bias=bias)
-        self.value = nn.Linear(hidden_size, hidden_size, bias=bias)
-        self.output = nn.Linear(hidden_size, hidden_size, bias=bias)
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        num_attention_heads: int,
+        num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        output_bias: bool | None = None,
+        causal: bool = False,
+        cross: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
+        upcast: bool = False,
+        query_norm: nn.Module | None = None,
+        key_norm: nn.Module | None = None,
+    ) -> None:
+        """hidden_size: width in and out. num_key_value_heads: fewer where query heads share them (Ainslie et al. 2023).
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Mix each position's values by softmax(q·k / sqrt(head_dim)).
-
-        hidden: (batch, time, hidden); mask: bool, broadcastable to (batch, heads, time, time), True where a query may
-        look, or None for everywhere. Returns (batch, time, hidden).
+        head_dim: None for hidden_size / num_attention_heads. dropout: of the attention weights. bias: of query, key and
+        value; output_bias: None for the same. causal: no query sees a later position. cross: keys and values come from
+        the context's source. scale: of the scores; None for 1 / sqrt(head_dim). softcap: scores s become
+        softcap·tanh(s / softcap) (Gemma Team 2024). upcast: take scores in float32 whatever the weights' dtype.
+        query_norm, key_norm: over each head's dimensions.
         """
-        query, key, value = (
-            self._heads(self.query(hidden)),
-            self._heads(self.key(hidden)),
-            self._heads(self.value(hidden)),
-        )
+        super().__init__()
+        heads, kv_heads = num_attention_heads, num_key_value_heads or num_attention_heads
+        self.head_dim = head_dim or hidden_size // heads
+        self.num_attention_heads = heads
+        self.num_key_value_heads = kv_heads
+        self.dropout, self.causal, self.cross = dropout, causal, cross
+        self.scale = self.head_dim**-0.5 if scale is None else scale
+        self.softcap, self.upcast = softcap, upcast
+        self.query = nn.Linear(hidden_size, heads * self.head_dim, bias=bias)
+        self.key = nn.Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
+        self.value = nn.Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
+        output_bias = bias if output_bias is None else output_bias
+        self.output = nn.Linear(heads * self.head_dim, hidden_size, bias=output_bias)
+        self.query_norm, self.key_norm = query_norm, key_norm
+
+    def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
+        """Mix each position's values by softmax(q·k · scale).
+
+        hidden: (batch, time, hidden). cache: what this layer read in earlier passes; it takes the new positions in.
+        Returns (batch, time, hidden).
+        """
+        query = self._query(hidden, context)
+        key, value = self._source(context, cache) if self.cross else self._text(hidden, context, cache)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        if self.softcap is None and not self.upcast:
+            mask = self._mask(context, query.dtype)
+            mixed = F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=self.causal and mask is None and query.shape[2] > 1,
+                scale=self.scale,
+                enable_gqa=self.num_key_value_heads != self.num_attention_heads,
+            )
+        else:
+            weights = F.dropout(self._weights(query, key, context).to(query.dtype), dropout)
+            mixed = weights @ self._for_each_query(value)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 
-    def weights(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Give the attention weights (batch, heads, time, time) in float32, which the fused kernel does not return."""
-        query, key = self._heads(self.query(hidden)).float(), self._heads(self.key(hidden)).float()
-        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    def weights(self, hidden: Tensor, context: Context = NOTHING) -> Tensor:
+        """Give the attention weights (batch, heads, time, keys) in float32, which the fused kernel does not return."""
+        key = (self._source(context, None) if self.cross else self._text(hidden, context, None))[0]
+        return self._weights(self._query(hidden, context), key, context)
+
+    def _query(self, hidden: Tensor, context: Context) -> Tensor:
+        query = self._heads(self.query(hidden))
+        query = query if self.query_norm is None else self.query_norm(query)
+        return query if context.rotary is None or self.cross else rotate(query, context.rotary)
+
+    def _text(self, hidden: Tensor, context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        """Give keys and values of the text, past positions included: (batch, kv_heads, past + time, head_dim)."""
+        key, value = self._heads(self.key(hidden)), self._heads(self.value(hidden))
+        key = key if self.key_norm is None else self.key_norm(key)
+        if context.rotary is not None and context.key_rotary is None:
+            key = rotate(key, context.rotary)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        return (key if context.key_rotary is None else rotate(key, context.key_rotary)), value
+
+    def _source(self, context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        """Give keys and values of the source, computed once where there is a cache."""
+        if cache is not None and cache.source is not None:
+            return cache.source
+        assert context.source is not None
+        found = self._heads(self.key(context.source)), self._heads(self.value(context.source))
+        if cache is not None:
+            cache.source = found
+        return found
+
+    def _mask(self, context: Context, dtype: torch.dtype) -> Tensor | None:
+        """Give what the kernel takes: a bool mask, or a bias that is -inf where nothing may be seen."""
+        if self.cross:
+            return context.source_mask
+        if context.bias is None:
+            return context.mask
+        bias = context.bias.to(dtype)
+        return bias if context.mask is None else bias.masked_fill(~context.mask, -math.inf)
+
+    def _weights(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
+        """(batch, heads, time, keys), float32."""
+        scores = query.float() @ self._for_each_query(key).float().transpose(-1, -2) * self.scale
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
+        mask = self._mask(context, scores.dtype)
+        if mask is None and self.causal:
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+            mask = mask.tril(scores.shape[-1] - scores.shape[-2])
         if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
+            scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
         return scores.softmax(-1)
 
+    def _for_each_query(self, heads: Tensor) -> Tensor:
+        """Repeat key or value heads for the query heads that share them."""
+        return heads.repeat_interleave(self.num_attention_heads // self.num_key_value_heads, 1)
+
     def _heads(self, projected: Tensor) -> Tensor:
-        """(batch, time, hidden) -> (batch, heads, time, head_dim)"""
-        return projected.view(*projected.shape[:2], self.num_attention_heads, -1).transpose(1, 2)
-
-
-def padding_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """Turn a (batch, time) mask, bool or 0/1, into one that attention broadcasts: bool (batch, 1, 1, time)."""
-    return None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        """(batch, time, heads · head_dim) -> (batch, heads, time, head_dim)"""
+        return projected.view(*projected.shape[:2], -1, self.head_dim).transpose(1, 2)
 
 
 @contextmanager
-def recorded_attention(module: nn.Module) -> Iterator[list[Tensor]]:
+def recorded_attention(module: nn.Module, cross: bool = False) -> Iterator[list[Tensor]]:
     """Collect the weights of every Attention inside `module`, in order of use, while the context lasts.
 
-    They are computed from each layer's own input, so they are the same whichever kernel the forward pass runs.
+    cross: those over a source, in place of those over the text itself. They are computed from each layer's own input,
+    so they are the same whichever kernel the forward pass runs.
     """
     recorded: list[Tensor] = []
 
-    def record(attention: nn.Module, inputs: tuple[Tensor, Tensor | None]) -> None:
+    def record(attention: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(attention, Attention)
         with torch.no_grad():
-            recorded.append(attention.weights(*inputs))
+            recorded.append(attention.weights(*inputs[:2]))
 
-    handles = [m.register_forward_pre_hook(record) for m in module.modules() if isinstance(m, Attention)]
+    found = [m for m in module.modules() if isinstance(m, Attention) and m.cross is cross]
+    handles = [attention.register_forward_pre_hook(record) for attention in found]
     try:
         yield recorded
     finally:

@@ -1,7 +1,48 @@
-"""From token ids to the first hidden states."""
+"""From token ids to the first hidden states. All are called as embeddings(input_ids, positions, token_type_ids)."""
 
 import torch
 from torch import Tensor, nn
+
+
+class TokenEmbeddings(nn.Module):
+    """Token embeddings, scaled, with positions added where a table or function of them is given."""
+
+    def __init__(
+        self,
+        tokens: nn.Embedding,
+        *,
+        positions: nn.Module | None = None,
+        first_position: int = 0,
+        norm: nn.Module | None = None,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+    ) -> None:
+        """positions: from numbers to vectors, a table or SinusoidalPositions; first_position: of the first token in it.
+
+        norm: applied to the sum. scale: of the token embeddings; it is rounded to their dtype, as in training.
+        """
+        super().__init__()
+        self.tokens = tokens
+        self.positions = positions
+        self.first_position = first_position
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+        self.scale = scale
+
+    def forward(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """input_ids: int64 (batch, time); positions: int64, broadcastable to it; token_type_ids are not read.
+
+        Returns the first hidden states (batch, time, hidden).
+        """
+        hidden: Tensor = self.tokens(input_ids)
+        if self.scale != 1.0:
+            hidden = hidden * torch.full((), self.scale, dtype=hidden.dtype, device=hidden.device)
+        if self.positions is not None:
+            hidden = hidden + self.positions(positions + self.first_position).to(hidden.dtype)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        dropped: Tensor = self.dropout(hidden)
+        return dropped
 
 
 class LearnedEmbeddings(nn.Module):
@@ -36,28 +77,17 @@ class LearnedEmbeddings(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.projection = None if hidden_size is None else nn.Linear(embedding_size, hidden_size)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def forward(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Give the first hidden states (batch, time, hidden).
 
         input_ids, token_type_ids: int64 (batch, time); types are 0 where not given, and not read where there are none.
+        positions: int64, broadcastable to (batch, time).
         """
         summed: Tensor = self.tokens(input_ids)
         if self.token_types is not None:
             summed = summed + self.token_types(
                 torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             )
-        summed = summed + self.positions(positions(input_ids, attention_mask) + self.first_position)
+        summed = summed + self.positions(positions + self.first_position)
         hidden: Tensor = self.dropout(self.norm(summed))
         return hidden if self.projection is None else self.projection(hidden)
-
-
-def positions(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Number each row's positions from 0 at its first attended token, so that padding on the left changes nothing.
-
-    input_ids: (batch, time); attention_mask: (batch, time) or None. Returns int64, broadcastable to (batch, time).
-    """
-    counted = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
-    if attention_mask is None:
-        return counted
-    padding_on_the_left = (attention_mask.long().cumsum(-1) == 0).sum(-1, keepdim=True)
-    return (counted - padding_on_the_left).clamp(min=0)

@@ -8,14 +8,39 @@ from zoo.layers.activations import ACTIVATIONS
 class FeedForward(nn.Module):
     """Two projections with an activation between them: down(activation(up(x)))."""
 
-    def __init__(self, *, hidden_size: int, intermediate_size: int, activation: str, bias: bool = True) -> None:
-        """activation: a name in zoo.layers.activations.ACTIVATIONS."""
+    def __init__(
+        self, *, hidden_size: int, intermediate_size: int, activation: str, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        """activation: a name in zoo.layers.activations.ACTIVATIONS. dropout: of what the second projection reads."""
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.up = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (batch, time, hidden). Returns the same shape."""
-        output: Tensor = self.down(self.activation(self.up(hidden)))
+        output: Tensor = self.down(self.dropout(self.activation(self.up(hidden))))
+        return output
+
+
+class GatedFeedForward(FeedForward):
+    """What goes through is scaled by a gate: down(activation(gate(x)) · up(x)) (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(
+        self, *, hidden_size: int, intermediate_size: int, activation: str, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        """See FeedForward; the activation is the gate's."""
+        super().__init__(
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            activation=activation,
+            bias=bias,
+            dropout=dropout,
+        )
+        self.gate = nn.Linear(hidden_size, intermediate_size, bias=bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (batch, time, hidden). Returns the same shape."""
+        output: Tensor = self.down(self.dropout(self.activation(self.gate(hidden)) * self.up(hidden)))
         return output

@@ -1,5 +1,7 @@
 """Heads: what turns the last hidden state into a task's answer. All are called as head(hidden, input_ids, attention_mask)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -93,6 +95,86 @@ class MaskedLanguageModel(nn.Module):
         """hidden: (batch, time, hidden). Returns logits (batch, time, vocab)."""
         logits: Tensor = self.decoder(self.norm(self.activation(self.dense(hidden))))
         return logits
+
+
+class LanguageModel(nn.Module):
+    """Each hidden state scored against every token of the vocabulary (Radford et al. 2018, eq. 2)."""
+
+    def __init__(
+        self,
+        *,
+        tokens: nn.Embedding,
+        tied: bool,
+        bias: bool = False,
+        scale: float = 1.0,
+        softcap: float | None = None,
+        fixed_bias: bool = False,
+    ) -> None:
+        """tokens: the backbone's token embedding, whose weight this shares if `tied`. scale: of the hidden states.
+
+        softcap: logits s become softcap·tanh(s / softcap) (Gemma Team 2024). fixed_bias: a bias (1, vocab) that
+        checkpoints carry and training leaves alone (Lewis et al. 2019, BART's `final_logits_bias`).
+        """
+        super().__init__()
+        vocab_size, hidden_size = tokens.weight.shape
+        self.output = nn.Linear(hidden_size, vocab_size, bias=bias)
+        if tied:
+            self.output.weight = tokens.weight
+        self.fixed_bias = nn.Parameter(torch.empty(1, vocab_size), requires_grad=False) if fixed_bias else None
+        self.scale = scale
+        self.softcap = softcap
+
+    def initial_values(self) -> Mapping[str, Tensor]:
+        """See zoo.layers.initialization."""
+        return {} if self.fixed_bias is None else {"fixed_bias": torch.zeros(self.fixed_bias.shape)}
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, time, vocab)."""
+        logits: Tensor = self.output(hidden if self.scale == 1.0 else hidden * self.scale)
+        if self.fixed_bias is not None:
+            logits = logits + self.fixed_bias
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+
+class LastTokenClassifier(nn.Module):
+    """A linear layer over the last token's state, the only one that has seen the whole text: one score per label."""
+
+    def __init__(self, *, hidden_size: int, num_labels: int, bias: bool = False) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(hidden_size, num_labels, bias=bias)
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
+        logits: Tensor = self.classifier(last_token(hidden, attention_mask))
+        return logits
+
+
+class EndClassifier(nn.Module):
+    """Two layers over the state at the last end-of-text token (Lewis et al. 2019, section 3.1): one score per label."""
+
+    def __init__(self, *, hidden_size: int, num_labels: int, dropout: float, end_token_id: int) -> None:
+        """dropout: before each of the layers. A text without the token is read at its last one."""
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.classifier = nn.Linear(hidden_size, num_labels)
+        self.end_token_id = end_token_id
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden); input_ids: (batch, time). Returns logits (batch, labels)."""
+        seen = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+        ends = seen * (input_ids == self.end_token_id)
+        state = last_token(hidden, torch.where(ends.any(-1, keepdim=True), ends, seen))
+        logits: Tensor = self.classifier(self.dropout(torch.tanh(self.dense(self.dropout(state)))))
+        return logits
+
+
+def last_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Give each row's hidden state at its last attended token: (batch, hidden)."""
+    if attention_mask is None:
+        return hidden[:, -1]
+    last = hidden.shape[1] - 1 - attention_mask.long().flip(-1).argmax(-1)
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
 
 
 def first_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:

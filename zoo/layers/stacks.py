@@ -1,63 +1,109 @@
-"""Layers in a row: what turns embeddings into the last hidden state."""
+"""Stacks: what turns token ids into the last hidden state. The backbone contract of each kind of architecture."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from zoo.layers.attention import padding_mask
+from zoo.layers.cache import Cache
+from zoo.layers.masks import Context, padding_mask, window_mask
+from zoo.layers.positions import RelativeBias, positions
+from zoo.layers.rotary import Rotary
 
 
-class PostNormLayer(nn.Module):
-    """Attention and feed-forward, each added to its input and then normalised (Vaswani et al. 2017, section 3.1)."""
+@dataclass(frozen=True)
+class Reach:
+    """How far a layer's attention looks, and by which rotary positions. window: see zoo.layers.masks.window_mask."""
+
+    window: int | None = None
+    rotary: Rotary | None = None
+
+
+EVERYWHERE = Reach()
+
+
+class Stack(nn.Module):
+    """Embeddings, layers, and a norm after the last of them."""
+
+    causal = False
 
     def __init__(
         self,
         *,
-        attention: nn.Module,
-        attention_norm: nn.Module,
-        feedforward: nn.Module,
-        feedforward_norm: nn.Module,
-        dropout: float,
-        drop_attention: bool = True,
+        embeddings: nn.Module,
+        layers: Iterable[nn.Module],
+        norm: nn.Module | None = None,
+        reaches: Sequence[Reach] | Reach = EVERYWHERE,
+        relative_bias: RelativeBias | None = None,
+        order: Sequence[int] | None = None,
+        dropout: float = 0.0,
     ) -> None:
-        """dropout: of both sublayers' outputs. drop_attention: False where only the feed-forward's is dropped."""
-        super().__init__()
-        self.attention = attention
-        self.attention_norm = attention_norm
-        self.feedforward = feedforward
-        self.feedforward_norm = feedforward_norm
-        self.dropout = nn.Dropout(dropout)
-        self.drop_attention = drop_attention
+        """norm: after the last layer. reaches: of each layer, or one for all. relative_bias: added to all layers' scores.
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """hidden: (batch, time, hidden); mask: see Attention. Returns hidden's shape."""
-        mixed = self.attention(hidden, mask)
-        hidden = self.attention_norm(hidden + (self.dropout(mixed) if self.drop_attention else mixed))
-        output: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
-        return output
-
-
-class LayerGroup(nn.ModuleList):
-    """Layers that always run together, one after the other: to a stack they are one layer."""
-
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """hidden: (batch, time, hidden); mask: see Attention. Returns hidden's shape."""
-        for layer in self:
-            hidden = layer(hidden, mask)
-        return hidden
-
-
-class Encoder(nn.Module):
-    """The backbone contract of encoder-only architectures: ids and mask in, last hidden state out."""
-
-    def __init__(
-        self, *, embeddings: nn.Module, layers: Iterable[nn.Module], order: Sequence[int] | None = None
-    ) -> None:
-        """order: which layer runs when, where some run more than once; None: each once, one after the other."""
+        order: which layer runs when, where some run more than once; None: each once, one after the other.
+        dropout: of what comes out.
+        """
         super().__init__()
         self.embeddings = embeddings
+        self.relative_bias = relative_bias
         self.layers = nn.ModuleList(layers)
+        self.norm = norm or nn.Identity()
+        self.dropout = nn.Dropout(dropout)
         self.order = tuple(range(len(self.layers))) if order is None else tuple(order)
+        every = [reaches] * len(self.order) if isinstance(reaches, Reach) else list(reaches)
+        self.reaches = tuple(dict.fromkeys(every))  # each kind once: its mask and angles serve all its layers
+        self.reach_of = tuple(self.reaches.index(reach) for reach in every)
+
+    def run(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        token_type_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        source: Tensor | None = None,
+        source_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Give the last hidden state of new positions, (batch, time, hidden), after those in the cache.
+
+        attention_mask: (batch, past + time). source: (batch, source_time, hidden), with its mask (batch, source_time).
+        """
+        past, time = (0 if cache is None else cache.length), input_ids.shape[1]
+        places = positions(attention_mask, past + time, input_ids.device)
+        hidden: Tensor = self.embeddings(input_ids, places[:, past:], token_type_ids)
+        bias = None if self.relative_bias is None else self.relative_bias(past, time)
+        contexts = []
+        for reach in self.reaches:
+            context = self._context(reach, attention_mask, hidden, places, past)
+            contexts.append(context._replace(bias=bias, source=source, source_mask=padding_mask(source_mask)))
+        for number, reach_number in zip(self.order, self.reach_of, strict=True):
+            layer_cache = None if cache is None else cache.layers[number]
+            hidden = self.layers[number](hidden, contexts[reach_number], layer_cache)
+        output: Tensor = self.dropout(self.norm(hidden))
+        return output
+
+    def _context(
+        self, reach: Reach, attention_mask: Tensor | None, hidden: Tensor, places: Tensor, past: int
+    ) -> Context:
+        mask = window_mask(
+            attention_mask,
+            hidden,
+            past,
+            causal=self.causal,
+            window=reach.window,
+            explicit=self.relative_bias is not None,
+        )
+        if reach.rotary is None:
+            return Context(mask)
+        cosines, sines = reach.rotary(places if reach.rotary.depends_on_length else places[:, past:], hidden.dtype)
+        if reach.rotary.depends_on_length:
+            return Context(mask, rotary=(cosines[:, :, past:], sines[:, :, past:]), key_rotary=(cosines, sines))
+        return Context(mask, rotary=(cosines, sines))
+
+
+class Encoder(Stack):
+    """The backbone contract of encoder-only architectures: ids and mask in, last hidden state out."""
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -66,8 +112,102 @@ class Encoder(nn.Module):
 
         Returns the last hidden state (batch, time, hidden).
         """
-        hidden: Tensor = self.embeddings(input_ids, attention_mask, token_type_ids)
-        mask = padding_mask(attention_mask)
-        for index in self.order:
-            hidden = self.layers[index](hidden, mask)
-        return hidden
+        return self.run(input_ids, attention_mask, token_type_ids=token_type_ids)
+
+
+class Decoder(Stack):
+    """The backbone contract of decoder-only architectures: as an encoder's, but no token sees a later one."""
+
+    causal = True
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """input_ids: int64 (batch, time), only the new ones where a cache holds the past.
+
+        attention_mask: (batch, past + time), true where to attend; padding may be on either side.
+        Returns the last hidden state (batch, time, hidden).
+        """
+        return self.run(input_ids, attention_mask, cache=cache)
+
+
+class EncoderAlone(nn.Module):
+    """The encoder of an encoder-decoder without its decoder, its parameters under the same names."""
+
+    def __init__(self, *, encoder: Encoder, tokens: nn.Embedding | None = None) -> None:
+        """See EncoderDecoder."""
+        super().__init__()
+        self.tokens = tokens
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """input_ids: int64 (batch, time); attention_mask: (batch, time), true where to attend.
+
+        Returns the last hidden state (batch, time, hidden).
+        """
+        encoded: Tensor = self.encoder(input_ids, attention_mask)
+        return encoded
+
+
+class EncoderDecoder(nn.Module):
+    """The backbone contract of encoder-decoder architectures: a source is encoded once, and decoded token by token."""
+
+    def __init__(
+        self, *, encoder: Encoder, decoder: Decoder, start_token_id: int | None, tokens: nn.Embedding | None = None
+    ) -> None:
+        """start_token_id: what a decoder's input begins with; None for its own last token (Liu et al. 2020, mBART).
+
+        tokens: the embedding that both stacks read, where checkpoints name it by itself.
+        """
+        super().__init__()
+        self.tokens = tokens
+        self.encoder = encoder
+        self.decoder = decoder
+        self.start_token_id = start_token_id
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """input_ids: int64 (batch, source_time); decoder_input_ids: (batch, time), None for the source, shifted.
+
+        Masks: true where to attend. Returns the last hidden states of decoder and encoder, (batch, time, hidden) and
+        (batch, source_time, hidden).
+        """
+        if decoder_input_ids is None:
+            decoder_input_ids, decoder_attention_mask = self.shift(input_ids, attention_mask), attention_mask
+        source = self.encode(input_ids, attention_mask)
+        return self.decode(decoder_input_ids, decoder_attention_mask, source, attention_mask), source
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Give the encoder's last hidden state (batch, source_time, hidden)."""
+        encoded: Tensor = self.encoder(input_ids, attention_mask)
+        return encoded
+
+    def decode(
+        self,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None,
+        source: Tensor,
+        source_mask: Tensor | None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Give the decoder's last hidden state (batch, time, hidden); with a cache, of the new positions."""
+        return self.decoder.run(
+            decoder_input_ids, decoder_attention_mask, cache=cache, source=source, source_mask=source_mask
+        )
+
+    def shift(self, token_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Give the decoder's input that leads to these tokens: one to the right, after the start token.
+
+        token_ids: int64 (batch, time). The start stands at each row's first attended position.
+        """
+        mask = torch.ones_like(token_ids) if attention_mask is None else attention_mask.long()
+        first = mask.argmax(-1, keepdim=True)
+        if self.start_token_id is None:
+            last = mask.shape[1] - 1 - mask.flip(-1).argmax(-1, keepdim=True)
+            start = token_ids.gather(1, last)
+        else:
+            start = torch.full_like(first, self.start_token_id)
+        return token_ids.roll(1, -1).scatter(1, first, start)

@@ -10,13 +10,18 @@ _MODULES = {
     "text-classification": "zoo.tasks.text_classification",
     "token-classification": "zoo.tasks.token_classification",
     "question-answering": "zoo.tasks.question_answering",
+    "text-generation": "zoo.tasks.text_generation",
+    "text2text-generation": "zoo.tasks.text2text_generation",
+    "summarization": "zoo.tasks.text2text_generation",
+    "translation": "zoo.tasks.text2text_generation",
 }
 
 
 def get_task(name: str) -> Task:
     """Give a task by the Hub's pipeline tag. Raises UnknownTask."""
     if name in _MODULES:
-        task: Task = import_module(_MODULES[name]).TASK
+        module = import_module(_MODULES[name])
+        task: Task = module.TASKS[name] if hasattr(module, "TASKS") else module.TASK
         return task
     from zoo import host
 

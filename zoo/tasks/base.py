@@ -68,6 +68,8 @@ class Output:
     last_hidden_state: (batch, time, hidden). pooler_output: (batch, hidden), where the head has a pooler.
     logits: (batch, labels), (batch, time, labels) or (batch, time, vocab), by task.
     start_logits, end_logits: (batch, time), question answering only. loss: a scalar, when labels were given.
+    encoder_last_hidden_state: (batch, source_time, hidden) where there is an encoder beside the decoder, whose states
+    the others are of.
     """
 
     last_hidden_state: Tensor
@@ -76,6 +78,7 @@ class Output:
     start_logits: Tensor | None = None
     end_logits: Tensor | None = None
     loss: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
 
 
 @dataclass
@@ -92,7 +95,11 @@ class Features:
 class Task(ABC):
     """A task. `name` is the Hub's pipeline tag; `columns` the keys of a training example."""
 
-    name: ClassVar[str]
+    name: str
+    head: ClassVar[str | None] = None
+    """The task whose head serves this one too; None for its own."""
+    decodes_labels: ClassVar[bool] = False
+    """Whether the labels are what a decoder is to write, token by token."""
     columns: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     """The labels of every head for this task, where they are not the checkpoint's to name: () for none."""
@@ -256,4 +263,5 @@ def _row(output: Output, row: int, length: int) -> Output:
         logits=cut(output.logits, logits_over_time),
         start_logits=cut(output.start_logits, True),
         end_logits=cut(output.end_logits, True),
+        encoder_last_hidden_state=cut(output.encoder_last_hidden_state, True),
     )

@@ -112,7 +112,8 @@ def embed(
         with torch.inference_mode():
             for batch in batches(features, batch_size):
                 inputs = collate([features[index] for index in batch], model.pad_token_id, model.device)
-                pooled = pool(model.backbone(**inputs), inputs["attention_mask"], pooling or own.mode)
+                hidden, source = model.states(**inputs)
+                pooled = pool(hidden if source is None else source, inputs["attention_mask"], pooling or own.mode)
                 vectors[batch] = pooled.float().cpu()
     finally:
         model.train(was_training)

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from zoo import hookimpl
-from zoo.architecture import FEATURES, Architecture, Head
+from zoo.architecture import Architecture, Head
 from zoo.checkpoint.layout import Layout
 from zoo.specs import Activation, EncoderSpec, Epsilon, Probability, Size, TokenId
 from zoo_encoder_only.bert import BertSpec
+from zoo_encoder_only.common import EMBEDDING_ROWS, build_layer, usual_sizes
+from zoo_encoder_only.heads import (
+    CLASSIFIER_ROWS,
+    build_masked_language_model,
+    pooled_features,
+    question_answering,
+    text_classification,
+    token_classification,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,16 +56,12 @@ class AlbertSpec(EncoderSpec):
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As BERT's, with ALBERT's vocabulary; the embeddings are of one width at every size (Lan et al., table 1)."""
-        return BertSpec.proportions(given) | {"vocab_size": 30000}
+        return usual_sizes(given.get("hidden_size", 768)) | {"vocab_size": 30000}
 
 
 GROUP = "encoder.albert_layer_groups.{}.albert_layers.{}"
 LAYOUT = Layout(
-    ("embeddings.word_embeddings.weight",             "embeddings.tokens.weight"),
-    ("embeddings.position_embeddings.weight",         "embeddings.positions.weight"),
-    ("embeddings.token_type_embeddings.weight",       "embeddings.token_types.weight"),
-    ("embeddings.LayerNorm.weight",                   "embeddings.norm.weight"),
-    ("embeddings.LayerNorm.bias",                     "embeddings.norm.bias"),
+    *EMBEDDING_ROWS,
     ("encoder.embedding_hidden_mapping_in.weight",    "embeddings.projection.weight"),
     ("encoder.embedding_hidden_mapping_in.bias",      "embeddings.projection.bias"),
     (f"{GROUP}.attention.query.weight",               "layers.{}.{}.attention.query.weight"),
@@ -80,36 +85,23 @@ LAYOUT = Layout(
 )  # fmt: skip
 POOLER_ROWS = (("albert.pooler.weight", "pooler.dense.weight"), ("albert.pooler.bias", "pooler.dense.bias"))
 POOLER = tuple(name for name, _ in POOLER_ROWS)  # older checkpoints carry it where their head makes no use of it
-CLASSIFIER_ROWS = (("classifier.weight", "classifier.weight"), ("classifier.bias", "classifier.bias"))
 
 
 def build(spec: AlbertSpec) -> Encoder:
     """Give the backbone."""
     from torch import nn
 
-    from zoo.layers.attention import Attention
     from zoo.layers.embeddings import LearnedEmbeddings
-    from zoo.layers.feedforward import FeedForward
-    from zoo.layers.stacks import Encoder, LayerGroup, PostNormLayer
-
-    def norm(width: int = spec.hidden_size) -> nn.LayerNorm:
-        return nn.LayerNorm(width, spec.layer_norm_eps)
+    from zoo.layers.blocks import LayerGroup, PostNormLayer
+    from zoo.layers.stacks import Encoder
 
     def layer() -> PostNormLayer:
-        return PostNormLayer(
-            attention=Attention(
-                hidden_size=spec.hidden_size,
-                num_attention_heads=spec.num_attention_heads,
-                dropout=spec.attention_probs_dropout_prob,
-            ),
-            attention_norm=norm(),
-            feedforward=FeedForward(
-                hidden_size=spec.hidden_size,
-                intermediate_size=spec.intermediate_size,
-                activation=spec.hidden_act,
-            ),
-            feedforward_norm=norm(),
+        return build_layer(
+            spec,
+            activation=spec.hidden_act,
             dropout=spec.hidden_dropout_prob,
+            attention_dropout=spec.attention_probs_dropout_prob,
+            layer_norm_eps=spec.layer_norm_eps,
         )
 
     embeddings = LearnedEmbeddings(
@@ -117,7 +109,7 @@ def build(spec: AlbertSpec) -> Encoder:
         max_position_embeddings=spec.max_position_embeddings,
         type_vocab_size=spec.type_vocab_size,
         embedding_size=spec.embedding_size,
-        norm=norm(spec.embedding_size),
+        norm=nn.LayerNorm(spec.embedding_size, spec.layer_norm_eps),
         dropout=spec.hidden_dropout_prob,
         hidden_size=spec.hidden_size,  # projected even where both widths are the same
     )
@@ -127,56 +119,12 @@ def build(spec: AlbertSpec) -> Encoder:
     return Encoder(embeddings=embeddings, layers=groups, order=[int(i / turn) for i in range(spec.num_hidden_layers)])
 
 
-def _pooler(spec: AlbertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import Pooler
-
-    return Pooler(spec.hidden_size)
-
-
 def _masked_language_model(spec: AlbertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from torch import nn
-
-    from zoo.layers.heads import MaskedLanguageModel
-
-    norm = nn.LayerNorm(spec.embedding_size, spec.layer_norm_eps)
-    tokens = backbone.get_submodule("embeddings.tokens")
-    assert isinstance(tokens, nn.Embedding)
-    return MaskedLanguageModel(
-        hidden_size=spec.hidden_size,
-        tokens=tokens,
-        activation=spec.hidden_act,
-        norm=norm,
-        tied=spec.tie_word_embeddings,
-    )
-
-
-def _text_classifier(spec: AlbertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import PooledClassifier
-
-    return PooledClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=spec.classifier_dropout_prob)
-
-
-def _token_classifier(spec: AlbertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=spec.classifier_dropout_prob)
-
-
-def _span_classifier(spec: AlbertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=0.0)
+    return build_masked_language_model(spec, backbone, activation=spec.hidden_act, layer_norm_eps=spec.layer_norm_eps)
 
 
 HEADS = (
-    Head(
-        FEATURES,
-        classes=("AlbertModel",),
-        build=_pooler,
-        layout=Layout(("pooler.weight", "dense.weight"), ("pooler.bias", "dense.bias")),
-        optional=True,
-        prefixed=False,
-    ),
+    pooled_features("Albert", ("pooler.weight", "dense.weight"), ("pooler.bias", "dense.bias")),
     Head(
         "fill-mask",
         classes=("AlbertForMaskedLM", "AlbertForPreTraining"),
@@ -193,29 +141,9 @@ HEADS = (
             ignored=["sop_classifier.classifier.weight", "sop_classifier.classifier.bias", *POOLER],
         ),
     ),
-    Head(
-        "text-classification",
-        classes=("AlbertForSequenceClassification",),
-        build=_text_classifier,
-        layout=Layout(*POOLER_ROWS, *CLASSIFIER_ROWS),
-        output="classifier",
-    ),
-    Head(
-        "token-classification",
-        classes=("AlbertForTokenClassification",),
-        build=_token_classifier,
-        layout=Layout(*CLASSIFIER_ROWS, ignored=POOLER),
-        output="classifier",
-    ),
-    Head(
-        "question-answering",
-        classes=("AlbertForQuestionAnswering",),
-        build=_span_classifier,
-        layout=Layout(
-            ("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias"), ignored=POOLER
-        ),
-        output="classifier",
-    ),
+    text_classification("Albert", Layout(*POOLER_ROWS, *CLASSIFIER_ROWS), dropout="classifier_dropout_prob"),
+    token_classification("Albert", dropout="classifier_dropout_prob", ignored=POOLER),
+    question_answering("Albert", ignored=POOLER),
 )  # fmt: skip
 
 

@@ -11,6 +11,14 @@ from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
 from zoo.specs import Activation, EncoderSpec, Probability, Size
+from zoo_encoder_only.common import build_layer, usual_sizes
+from zoo_encoder_only.heads import (
+    CLASSIFIER_ROWS,
+    build_masked_language_model,
+    question_answering,
+    text_classification,
+    token_classification,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,17 +56,14 @@ class DistilBertSpec(EncoderSpec):
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As Sanh et al. take them from BERT, with half its layers."""
-        hidden_size = given.get("dim", given.get("hidden_size", 768))
-        if type(hidden_size) is not int or hidden_size < 1:
-            hidden_size = 768  # validation says what is wrong with the one given
-        heads = min(max(1, hidden_size // 64), 2**10)
+        sizes = usual_sizes(given.get("dim", given.get("hidden_size", 768)))
         return {
-            "vocab_size": 30522,
-            "dim": hidden_size,
+            "vocab_size": sizes["vocab_size"],
+            "dim": sizes["hidden_size"],
             "n_layers": 6,
-            "n_heads": next(count for count in range(heads, 0, -1) if hidden_size % count == 0),
-            "hidden_dim": 4 * hidden_size,
-            "max_position_embeddings": 512,
+            "n_heads": sizes["num_attention_heads"],
+            "hidden_dim": sizes["intermediate_size"],
+            "max_position_embeddings": sizes["max_position_embeddings"],
         }
 
 
@@ -86,39 +91,30 @@ LAYOUT = Layout(
     ignored=["embeddings.position_ids"],  # 0, 1, 2, …
     prefix="distilbert.",
 )  # fmt: skip
-CLASSIFIER_ROWS = (("classifier.weight", "classifier.weight"), ("classifier.bias", "classifier.bias"))
 
 
 def build(spec: DistilBertSpec) -> Encoder:
     """Give the backbone."""
-    from zoo.layers.attention import Attention
+    from torch import nn
+
     from zoo.layers.embeddings import LearnedEmbeddings
-    from zoo.layers.feedforward import FeedForward
-    from zoo.layers.stacks import Encoder, PostNormLayer
+    from zoo.layers.stacks import Encoder
 
     embeddings = LearnedEmbeddings(
         vocab_size=spec.vocab_size,
         max_position_embeddings=spec.max_position_embeddings,
         type_vocab_size=None,
         embedding_size=spec.hidden_size,
-        norm=_norm(spec),
+        norm=nn.LayerNorm(spec.hidden_size, LAYER_NORM_EPS),
         dropout=spec.dropout,
     )
     layers = [
-        PostNormLayer(
-            attention=Attention(
-                hidden_size=spec.hidden_size,
-                num_attention_heads=spec.num_attention_heads,
-                dropout=spec.attention_dropout,
-            ),
-            attention_norm=_norm(spec),
-            feedforward=FeedForward(
-                hidden_size=spec.hidden_size,
-                intermediate_size=spec.intermediate_size,
-                activation=spec.activation,
-            ),
-            feedforward_norm=_norm(spec),
+        build_layer(
+            spec,
+            activation=spec.activation,
             dropout=spec.dropout,
+            attention_dropout=spec.attention_dropout,
+            layer_norm_eps=LAYER_NORM_EPS,
             drop_attention=False,
         )
         for _ in range(spec.num_hidden_layers)
@@ -126,47 +122,10 @@ def build(spec: DistilBertSpec) -> Encoder:
     return Encoder(embeddings=embeddings, layers=layers)
 
 
-def _norm(spec: DistilBertSpec) -> nn.LayerNorm:
-    from torch import nn
-
-    return nn.LayerNorm(spec.hidden_size, LAYER_NORM_EPS)
-
-
 def _masked_language_model(spec: DistilBertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from torch import nn
-
-    from zoo.layers.heads import MaskedLanguageModel
-
-    tokens = backbone.get_submodule("embeddings.tokens")
-    assert isinstance(tokens, nn.Embedding)
-    return MaskedLanguageModel(
-        hidden_size=spec.hidden_size,
-        tokens=tokens,
-        activation=spec.activation,
-        norm=_norm(spec),
-        tied=spec.tie_word_embeddings,
-        bias_twice=False,
+    return build_masked_language_model(
+        spec, backbone, activation=spec.activation, layer_norm_eps=LAYER_NORM_EPS, bias_twice=False
     )
-
-
-def _text_classifier(spec: DistilBertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import PooledClassifier
-
-    return PooledClassifier(
-        hidden_size=spec.hidden_size, num_labels=num_labels, dropout=spec.seq_classif_dropout, activation="relu"
-    )
-
-
-def _token_classifier(spec: DistilBertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=spec.dropout)
-
-
-def _span_classifier(spec: DistilBertSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=spec.qa_dropout)
 
 
 HEADS = (
@@ -184,31 +143,18 @@ HEADS = (
             ("vocab_projector.bias",     "decoder.bias"),
         ),
     ),
-    Head(
-        "text-classification",
-        classes=("DistilBertForSequenceClassification",),
-        build=_text_classifier,
-        layout=Layout(
-            ("pre_classifier.weight", "pooler.dense.weight"),
-            ("pre_classifier.bias", "pooler.dense.bias"),
+    text_classification(
+        "DistilBert",
+        Layout(
+            ("pre_classifier.weight",    "pooler.dense.weight"),
+            ("pre_classifier.bias",      "pooler.dense.bias"),
             *CLASSIFIER_ROWS,
         ),
-        output="classifier",
+        dropout="seq_classif_dropout",
+        activation="relu",
     ),
-    Head(
-        "token-classification",
-        classes=("DistilBertForTokenClassification",),
-        build=_token_classifier,
-        layout=Layout(*CLASSIFIER_ROWS),
-        output="classifier",
-    ),
-    Head(
-        "question-answering",
-        classes=("DistilBertForQuestionAnswering",),
-        build=_span_classifier,
-        layout=Layout(("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias")),
-        output="classifier",
-    ),
+    token_classification("DistilBert", dropout="dropout"),
+    question_answering("DistilBert", dropout="qa_dropout"),
 )  # fmt: skip
 
 

@@ -11,7 +11,14 @@ from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
 from zoo.specs import Activation, EncoderSpec, Epsilon, Probability, Size
-from zoo_encoder_only.bert import BertSpec
+from zoo_encoder_only.common import EMBEDDING_ROWS, LAYER_ROWS, build_layer, usual_sizes
+from zoo_encoder_only.heads import (
+    DENSE_CLASSIFIER_ROWS,
+    build_masked_language_model,
+    question_answering,
+    text_classification,
+    token_classification,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,35 +51,16 @@ class ElectraSpec(EncoderSpec):
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As BERT's, with embeddings of half the width below the base size (Clark et al., table 6)."""
-        sizes = BertSpec.proportions(given)
+        sizes = usual_sizes(given.get("hidden_size", 768))
         width = sizes["hidden_size"]
         return sizes | {"embedding_size": width if width >= 768 else max(1, width // 2)}
 
 
 LAYOUT = Layout(
-    ("embeddings.word_embeddings.weight",                   "embeddings.tokens.weight"),
-    ("embeddings.position_embeddings.weight",               "embeddings.positions.weight"),
-    ("embeddings.token_type_embeddings.weight",             "embeddings.token_types.weight"),
-    ("embeddings.LayerNorm.weight",                         "embeddings.norm.weight"),
-    ("embeddings.LayerNorm.bias",                           "embeddings.norm.bias"),
-    ("embeddings_project.weight",                           "embeddings.projection.weight"),
-    ("embeddings_project.bias",                             "embeddings.projection.bias"),
-    ("encoder.layer.{}.attention.self.query.weight",        "layers.{}.attention.query.weight"),
-    ("encoder.layer.{}.attention.self.query.bias",          "layers.{}.attention.query.bias"),
-    ("encoder.layer.{}.attention.self.key.weight",          "layers.{}.attention.key.weight"),
-    ("encoder.layer.{}.attention.self.key.bias",            "layers.{}.attention.key.bias"),
-    ("encoder.layer.{}.attention.self.value.weight",        "layers.{}.attention.value.weight"),
-    ("encoder.layer.{}.attention.self.value.bias",          "layers.{}.attention.value.bias"),
-    ("encoder.layer.{}.attention.output.dense.weight",      "layers.{}.attention.output.weight"),
-    ("encoder.layer.{}.attention.output.dense.bias",        "layers.{}.attention.output.bias"),
-    ("encoder.layer.{}.attention.output.LayerNorm.weight",  "layers.{}.attention_norm.weight"),
-    ("encoder.layer.{}.attention.output.LayerNorm.bias",    "layers.{}.attention_norm.bias"),
-    ("encoder.layer.{}.intermediate.dense.weight",          "layers.{}.feedforward.up.weight"),
-    ("encoder.layer.{}.intermediate.dense.bias",            "layers.{}.feedforward.up.bias"),
-    ("encoder.layer.{}.output.dense.weight",                "layers.{}.feedforward.down.weight"),
-    ("encoder.layer.{}.output.dense.bias",                  "layers.{}.feedforward.down.bias"),
-    ("encoder.layer.{}.output.LayerNorm.weight",            "layers.{}.feedforward_norm.weight"),
-    ("encoder.layer.{}.output.LayerNorm.bias",              "layers.{}.feedforward_norm.bias"),
+    *EMBEDDING_ROWS,
+    ("embeddings_project.weight",  "embeddings.projection.weight"),
+    ("embeddings_project.bias",    "embeddings.projection.bias"),
+    *LAYER_ROWS,
     ignored=["embeddings.position_ids"],  # 0, 1, 2, …
     spare=["embeddings_project.weight", "embeddings_project.bias"],  # in Google's base and large discriminators
     prefix="electra.",
@@ -83,38 +71,25 @@ def build(spec: ElectraSpec) -> Encoder:
     """Give the backbone."""
     from torch import nn
 
-    from zoo.layers.attention import Attention
     from zoo.layers.embeddings import LearnedEmbeddings
-    from zoo.layers.feedforward import FeedForward
-    from zoo.layers.stacks import Encoder, PostNormLayer
-
-    def norm(width: int = spec.hidden_size) -> nn.LayerNorm:
-        return nn.LayerNorm(width, spec.layer_norm_eps)
+    from zoo.layers.stacks import Encoder
 
     embeddings = LearnedEmbeddings(
         vocab_size=spec.vocab_size,
         max_position_embeddings=spec.max_position_embeddings,
         type_vocab_size=spec.type_vocab_size,
         embedding_size=spec.embedding_size,
-        norm=norm(spec.embedding_size),
+        norm=nn.LayerNorm(spec.embedding_size, spec.layer_norm_eps),
         dropout=spec.hidden_dropout_prob,
         hidden_size=None if spec.embedding_size == spec.hidden_size else spec.hidden_size,
     )
     layers = [
-        PostNormLayer(
-            attention=Attention(
-                hidden_size=spec.hidden_size,
-                num_attention_heads=spec.num_attention_heads,
-                dropout=spec.attention_probs_dropout_prob,
-            ),
-            attention_norm=norm(),
-            feedforward=FeedForward(
-                hidden_size=spec.hidden_size,
-                intermediate_size=spec.intermediate_size,
-                activation=spec.hidden_act,
-            ),
-            feedforward_norm=norm(),
+        build_layer(
+            spec,
+            activation=spec.hidden_act,
             dropout=spec.hidden_dropout_prob,
+            attention_dropout=spec.attention_probs_dropout_prob,
+            layer_norm_eps=spec.layer_norm_eps,
         )
         for _ in range(spec.num_hidden_layers)
     ]
@@ -122,45 +97,10 @@ def build(spec: ElectraSpec) -> Encoder:
 
 
 def _masked_language_model(spec: ElectraSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from torch import nn
-
-    from zoo.layers.heads import MaskedLanguageModel
-
-    tokens = backbone.get_submodule("embeddings.tokens")
-    assert isinstance(tokens, nn.Embedding)
-    return MaskedLanguageModel(
-        hidden_size=spec.hidden_size,
-        tokens=tokens,
-        activation="gelu",  # whatever the layers use
-        norm=nn.LayerNorm(spec.embedding_size, spec.layer_norm_eps),
-        tied=spec.tie_word_embeddings,
-        bias_twice=False,
+    # gelu, whatever the layers use
+    return build_masked_language_model(
+        spec, backbone, activation="gelu", layer_norm_eps=spec.layer_norm_eps, bias_twice=False
     )
-
-
-def _text_classifier(spec: ElectraSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import PooledClassifier
-
-    dropout = _classifier_dropout(spec)
-    return PooledClassifier(
-        hidden_size=spec.hidden_size, num_labels=num_labels, dropout=dropout, activation="gelu", dropout_before=dropout
-    )
-
-
-def _token_classifier(spec: ElectraSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=_classifier_dropout(spec))
-
-
-def _span_classifier(spec: ElectraSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=0.0)
-
-
-def _classifier_dropout(spec: ElectraSpec) -> float:
-    return spec.hidden_dropout_prob if spec.classifier_dropout is None else spec.classifier_dropout
 
 
 HEADS = (
@@ -187,32 +127,15 @@ HEADS = (
             ("generator_lm_head.bias",                  "decoder.bias"),
         ),
     ),
-    Head(
-        "text-classification",
-        classes=("ElectraForSequenceClassification",),
-        build=_text_classifier,
-        layout=Layout(
-            ("classifier.dense.weight",     "pooler.dense.weight"),
-            ("classifier.dense.bias",       "pooler.dense.bias"),
-            ("classifier.out_proj.weight",  "classifier.weight"),
-            ("classifier.out_proj.bias",    "classifier.bias"),
-        ),
-        output="classifier",
+    text_classification(
+        "Electra",
+        Layout(*DENSE_CLASSIFIER_ROWS),
+        dropout="classifier_dropout",
+        activation="gelu",
+        drop_twice=True,
     ),
-    Head(
-        "token-classification",
-        classes=("ElectraForTokenClassification",),
-        build=_token_classifier,
-        layout=Layout(("classifier.weight", "classifier.weight"), ("classifier.bias", "classifier.bias")),
-        output="classifier",
-    ),
-    Head(
-        "question-answering",
-        classes=("ElectraForQuestionAnswering",),
-        build=_span_classifier,
-        layout=Layout(("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias")),
-        output="classifier",
-    ),
+    token_classification("Electra", dropout="classifier_dropout"),
+    question_answering("Electra"),
 )  # fmt: skip
 
 

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from zoo import hookimpl
-from zoo.architecture import FEATURES, Architecture, Head
+from zoo.architecture import Architecture, Head
 from zoo.checkpoint.layout import Layout
 from zoo.specs import Activation, EncoderSpec, Epsilon, Probability, Size, TokenId
+from zoo_encoder_only.common import EMBEDDING_ROWS, LAYER_ROWS, build_layer, usual_sizes
+from zoo_encoder_only.heads import (
+    DENSE_CLASSIFIER_ROWS,
+    build_masked_language_model,
+    pooled_features,
+    question_answering,
+    text_classification,
+    token_classification,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,16 +62,8 @@ class RobertaSpec(EncoderSpec):
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """As Liu et al. take them from BERT: heads of 64 or the next size that divides the width."""
-        hidden_size = given.get("hidden_size", 768)
-        if type(hidden_size) is not int or hidden_size < 1:
-            hidden_size = 768  # validation says what is wrong with the one given
-        heads = min(max(1, hidden_size // 64), 2**10)
-        return {
+        return usual_sizes(given.get("hidden_size", 768)) | {
             "vocab_size": VOCAB_SIZES.get(given.get("model_type", "roberta"), 50265),
-            "hidden_size": hidden_size,
-            "num_hidden_layers": 12,
-            "num_attention_heads": next(count for count in range(heads, 0, -1) if hidden_size % count == 0),
-            "intermediate_size": 4 * hidden_size,
             "max_position_embeddings": 514,
             "type_vocab_size": 1,
             "layer_norm_eps": 1e-5,
@@ -79,136 +80,53 @@ class RobertaSpec(EncoderSpec):
 
 
 LAYOUT = Layout(
-    ("embeddings.word_embeddings.weight",                   "embeddings.tokens.weight"),
-    ("embeddings.position_embeddings.weight",               "embeddings.positions.weight"),
-    ("embeddings.token_type_embeddings.weight",             "embeddings.token_types.weight"),
-    ("embeddings.LayerNorm.weight",                         "embeddings.norm.weight"),
-    ("embeddings.LayerNorm.bias",                           "embeddings.norm.bias"),
-    ("encoder.layer.{}.attention.self.query.weight",        "layers.{}.attention.query.weight"),
-    ("encoder.layer.{}.attention.self.query.bias",          "layers.{}.attention.query.bias"),
-    ("encoder.layer.{}.attention.self.key.weight",          "layers.{}.attention.key.weight"),
-    ("encoder.layer.{}.attention.self.key.bias",            "layers.{}.attention.key.bias"),
-    ("encoder.layer.{}.attention.self.value.weight",        "layers.{}.attention.value.weight"),
-    ("encoder.layer.{}.attention.self.value.bias",          "layers.{}.attention.value.bias"),
-    ("encoder.layer.{}.attention.output.dense.weight",      "layers.{}.attention.output.weight"),
-    ("encoder.layer.{}.attention.output.dense.bias",        "layers.{}.attention.output.bias"),
-    ("encoder.layer.{}.attention.output.LayerNorm.weight",  "layers.{}.attention_norm.weight"),
-    ("encoder.layer.{}.attention.output.LayerNorm.bias",    "layers.{}.attention_norm.bias"),
-    ("encoder.layer.{}.intermediate.dense.weight",          "layers.{}.feedforward.up.weight"),
-    ("encoder.layer.{}.intermediate.dense.bias",            "layers.{}.feedforward.up.bias"),
-    ("encoder.layer.{}.output.dense.weight",                "layers.{}.feedforward.down.weight"),
-    ("encoder.layer.{}.output.dense.bias",                  "layers.{}.feedforward.down.bias"),
-    ("encoder.layer.{}.output.LayerNorm.weight",            "layers.{}.feedforward_norm.weight"),
-    ("encoder.layer.{}.output.LayerNorm.bias",              "layers.{}.feedforward_norm.bias"),
+    *EMBEDDING_ROWS,
+    *LAYER_ROWS,
     ignored=["embeddings.position_ids"],  # 0, 1, 2, …
     prefix="roberta.",
-)  # fmt: skip
+)
 POOLER_ROWS = (("pooler.dense.weight", "dense.weight"), ("pooler.dense.bias", "dense.bias"))
 POOLER = tuple(f"roberta.{name}" for name, _ in POOLER_ROWS)  # older checkpoints carry it under heads that don't use it
-CLASSIFIER_ROWS = (("classifier.weight", "classifier.weight"), ("classifier.bias", "classifier.bias"))
 
 
 def build(spec: RobertaSpec) -> Encoder:
     """Give the backbone."""
-    from zoo.layers.attention import Attention
+    from torch import nn
+
     from zoo.layers.embeddings import LearnedEmbeddings
-    from zoo.layers.feedforward import FeedForward
-    from zoo.layers.stacks import Encoder, PostNormLayer
+    from zoo.layers.stacks import Encoder
 
     embeddings = LearnedEmbeddings(
         vocab_size=spec.vocab_size,
         max_position_embeddings=spec.max_position_embeddings,
         type_vocab_size=spec.type_vocab_size,
         embedding_size=spec.hidden_size,
-        norm=_norm(spec),
+        norm=nn.LayerNorm(spec.hidden_size, spec.layer_norm_eps),
         dropout=spec.hidden_dropout_prob,
         first_position=spec.pad_token_id + 1,
     )
     layers = [
-        PostNormLayer(
-            attention=Attention(
-                hidden_size=spec.hidden_size,
-                num_attention_heads=spec.num_attention_heads,
-                dropout=spec.attention_probs_dropout_prob,
-            ),
-            attention_norm=_norm(spec),
-            feedforward=FeedForward(
-                hidden_size=spec.hidden_size,
-                intermediate_size=spec.intermediate_size,
-                activation=spec.hidden_act,
-            ),
-            feedforward_norm=_norm(spec),
+        build_layer(
+            spec,
+            activation=spec.hidden_act,
             dropout=spec.hidden_dropout_prob,
+            attention_dropout=spec.attention_probs_dropout_prob,
+            layer_norm_eps=spec.layer_norm_eps,
         )
         for _ in range(spec.num_hidden_layers)
     ]
     return Encoder(embeddings=embeddings, layers=layers)
 
 
-def _norm(spec: RobertaSpec) -> nn.LayerNorm:
-    from torch import nn
-
-    return nn.LayerNorm(spec.hidden_size, spec.layer_norm_eps)
-
-
-def _pooler(spec: RobertaSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import Pooler
-
-    return Pooler(spec.hidden_size)
-
-
 def _masked_language_model(spec: RobertaSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from torch import nn
-
-    from zoo.layers.heads import MaskedLanguageModel
-
-    tokens = backbone.get_submodule("embeddings.tokens")
-    assert isinstance(tokens, nn.Embedding)
-    return MaskedLanguageModel(
-        hidden_size=spec.hidden_size,
-        tokens=tokens,
-        activation="gelu",  # whatever hidden_act is
-        norm=_norm(spec),
-        tied=spec.tie_word_embeddings,
-    )
-
-
-def _text_classifier(spec: RobertaSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import PooledClassifier
-
-    dropout = _classifier_dropout(spec)
-    return PooledClassifier(
-        hidden_size=spec.hidden_size, num_labels=num_labels, dropout=dropout, dropout_before=dropout
-    )
-
-
-def _token_classifier(spec: RobertaSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=_classifier_dropout(spec))
-
-
-def _span_classifier(spec: RobertaSpec, backbone: nn.Module, num_labels: int) -> nn.Module:
-    from zoo.layers.heads import TokenClassifier
-
-    return TokenClassifier(hidden_size=spec.hidden_size, num_labels=num_labels, dropout=0.0)
-
-
-def _classifier_dropout(spec: RobertaSpec) -> float:
-    return spec.hidden_dropout_prob if spec.classifier_dropout is None else spec.classifier_dropout
+    # gelu, whatever hidden_act is
+    return build_masked_language_model(spec, backbone, activation="gelu", layer_norm_eps=spec.layer_norm_eps)
 
 
 def _architecture(name: str, family: str, paper: str) -> Architecture:
     """family: what the Hub's class names begin with."""
     heads = (
-        Head(
-            FEATURES,
-            classes=(f"{family}Model",),
-            build=_pooler,
-            layout=Layout(*POOLER_ROWS),
-            optional=True,
-            prefixed=False,
-        ),
+        pooled_features(family, *POOLER_ROWS),
         Head(
             "fill-mask",
             classes=(f"{family}ForMaskedLM",),
@@ -224,35 +142,11 @@ def _architecture(name: str, family: str, paper: str) -> Architecture:
                 ignored=POOLER,
             ),
         ),
-        Head(
-            "text-classification",
-            classes=(f"{family}ForSequenceClassification",),
-            build=_text_classifier,
-            layout=Layout(
-                ("classifier.dense.weight",     "pooler.dense.weight"),
-                ("classifier.dense.bias",       "pooler.dense.bias"),
-                ("classifier.out_proj.weight",  "classifier.weight"),
-                ("classifier.out_proj.bias",    "classifier.bias"),
-                ignored=POOLER,
-            ),
-            output="classifier",
+        text_classification(
+            family, Layout(*DENSE_CLASSIFIER_ROWS, ignored=POOLER), dropout="classifier_dropout", drop_twice=True
         ),
-        Head(
-            "token-classification",
-            classes=(f"{family}ForTokenClassification",),
-            build=_token_classifier,
-            layout=Layout(*CLASSIFIER_ROWS, ignored=POOLER),
-            output="classifier",
-        ),
-        Head(
-            "question-answering",
-            classes=(f"{family}ForQuestionAnswering",),
-            build=_span_classifier,
-            layout=Layout(
-                ("qa_outputs.weight", "classifier.weight"), ("qa_outputs.bias", "classifier.bias"), ignored=POOLER
-            ),
-            output="classifier",
-        ),
+        token_classification(family, dropout="classifier_dropout", ignored=POOLER),
+        question_answering(family, ignored=POOLER),
     )  # fmt: skip
     return Architecture(
         name=name,

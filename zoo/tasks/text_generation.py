@@ -1,0 +1,79 @@
+"""text-generation: what could come next (causal language modelling, Radford et al. 2018, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from zoo.tasks.base import (
+    IGNORED_LABEL,
+    Features,
+    HeadSettings,
+    Output,
+    TokenLevelTask,
+    check_columns,
+    check_texts,
+    encode_texts,
+)
+
+if TYPE_CHECKING:
+    from zoo.generation.decoding import Generated
+    from zoo.model import Model
+
+
+class TextGeneration(TokenLevelTask):
+    """Prompts, and the likeliest text that goes on from each."""
+
+    name = "text-generation"
+    columns = ("text",)
+    fixed_labels = ()
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """labels: the input ids themselves, -100 where nothing counts: each position is judged by the token after it."""
+        assert scores is not None
+        loss = None
+        if labels is not None:
+            predicted, wanted = scores[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
+            loss = F.cross_entropy(predicted, wanted, ignore_index=IGNORED_LABEL)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
+
+    def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
+        """inputs: texts."""
+        check_texts(inputs)
+        return encode_texts(inputs, model)
+
+    def interpret(
+        self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
+    ) -> list[Any]:
+        """Never asked: `predict` generates."""
+        raise NotImplementedError
+
+    def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Generated]:
+        """Give what `model.generate` gives with the checkpoint's own settings."""
+        return model.generate(inputs, batch_size=batch_size)
+
+    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+        """Each token of a text is to be told from those before it; a text of one token teaches nothing."""
+        check_columns(examples, self.columns, self.name)
+        features = [feature for feature in self.encode([e["text"] for e in examples], model) if len(feature.ids) > 1]
+        for feature in features:
+            feature.label = list(feature.ids)
+        return features
+
+    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        """accuracy: the share of tokens told from those before; perplexity: exp of the mean loss of a token."""
+        right, total, loss = 0, 0, 0.0
+        for feature, row in zip(features, rows, strict=True):
+            assert row.logits is not None
+            wanted = torch.tensor(feature.label[1:])
+            right += int((row.logits[:-1].argmax(-1) == wanted).sum())
+            loss += float(F.cross_entropy(row.logits[:-1], wanted, reduction="sum"))
+            total += len(wanted)
+        return {"accuracy": right / max(total, 1), "perplexity": float(torch.tensor(loss / max(total, 1)).exp())}
+
+
+TASK = TextGeneration()
