@@ -67,7 +67,7 @@ def test_an_input_that_is_too_long_is_refused(classifier: zoo.Model) -> None:
 def test_without_a_tokenizer_texts_are_refused(tmp_path: Path, call: Any) -> None:
     write_checkpoint(tmp_path)
     assert refused(call, zoo.load(str(tmp_path)), error=TokenizerMissing) == (
-        f"The checkpoint '{tmp_path}' has no tokenizer.json, so texts cannot be turned into ids. "
+        f"The checkpoint '{tmp_path}' has neither tokenizer.json nor a vocabulary, so texts cannot be turned into ids. "
         "Call the model with input_ids, or add a tokenizer.json to the checkpoint"
     )
 

@@ -214,7 +214,7 @@ class TokenizerMissing(ZooError):
     def __init__(self, where: str) -> None:
         self.where = where
         super().__init__(
-            f"The checkpoint '{where}' has no tokenizer.json, so texts cannot be turned into ids. "
+            f"The checkpoint '{where}' has neither tokenizer.json nor a vocabulary, so texts cannot be turned into ids. "
             "Call the model with input_ids, or add a tokenizer.json to the checkpoint"
         )
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from zoo.checkpoint.reader import read_optional_json
 from zoo.errors import InvalidInput
-from zoo.generation.settings import GENERATION_FILE, GenerationSettings
+from zoo.generation.settings import GENERATION_FILE, GenerationSettings, Wishes
 from zoo.layers.attention import recorded_attention
 from zoo.layers.stacks import Decoder
 from zoo.tasks import get_task
@@ -185,24 +185,27 @@ class Model(nn.Module):
         self,
         prompts: Sequence[str],
         *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
         batch_size: int = 32,
+        truncate: bool = False,
+        **wishes: Unpack[Wishes],
     ) -> list[Generated]:
-        """Write on from each prompt, or with an encoder beside the decoder, from its beginning. In prompt order.
+        """Write on from each prompt, or with an encoder beside the decoder, what it makes of each. In prompt order.
 
-        max_new_tokens: the most to write, at most what the model's positions leave. temperature: 0 for the likeliest
-        token always. top_k, top_p, seed: see zoo.generation.settings. None for the checkpoint's own defaults
-        (generation_config.json), or else 64 new tokens and no chance.
+        truncate: cut prompts that are longer than the model's positions, which are refused otherwise.
+        wishes: max_new_tokens, temperature, top_k, top_p, num_beams, stop, seed and others: see
+        zoo.generation.settings.GenerationSettings. What is left out is as the checkpoint's generation_config.json says,
+        or else 64 new tokens, the likeliest each.
         Raises InvalidInput, TokenizerMissing.
         """
         from zoo.tasks.writing import generate
 
-        wishes = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return generate(prompts, self, self.generation_settings.with_wishes(wishes | {"seed": seed}), batch_size)
+        return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate)
+
+    def stream(self, prompt: str, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
+        """Give what `generate` would write after one prompt, in pieces as it comes; they make its text together."""
+        from zoo.tasks.writing import stream
+
+        return stream(prompt, self, self.generation_settings.with_wishes(wishes), truncate)
 
     @property
     def generation_settings(self) -> GenerationSettings:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+from zoo.tokenization import Tokenizer
 
 SCRIPTS = (
     "The quick brown fox jumps over the lazy dog, and nobody was surprised.",
@@ -78,7 +81,7 @@ def write_pieces(path: Path, **settings: Any) -> None:
 
 def write_words(folder: Path, lower: bool = True) -> None:
     """Learn BERT's vocab.txt."""
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend = Backend(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -88,7 +91,7 @@ def write_words(folder: Path, lower: bool = True) -> None:
 
 def write_byte_level(folder: Path, special: Sequence[str] = ("<|endoftext|>",)) -> None:
     """Learn GPT-2's vocab.json and merges.txt."""
-    backend = Tokenizer(models.BPE())
+    backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=list(special), initial_alphabet=alphabet)
@@ -98,7 +101,7 @@ def write_byte_level(folder: Path, special: Sequence[str] = ("<|endoftext|>",)) 
 
 def write_word_level(folder: Path) -> None:
     """Learn the first GPT's vocab.json and merges.txt."""
-    backend = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    backend = Backend(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>"], end_of_word_suffix="</w>")
@@ -138,3 +141,10 @@ def write_marian(folder: Path, whole: bool = False) -> None:
         tokens += [piece for piece in side.id_to_piece(list(range(3, side.get_piece_size()))) if piece not in tokens]
     kept = [token for index, token in enumerate(tokens) if whole or index < 4 or index % 11]
     write_json(folder / "vocab.json", {token: index for index, token in enumerate([*kept, "<pad>"])})
+
+
+def mbart(folder: Path, tokenizer_class: str = "MBartTokenizer", **settings: Any) -> Tokenizer:
+    """Write mBART's files, and give its tokenizer."""
+    write_pieces(folder / "sentencepiece.bpe.model")
+    write_settings(folder, tokenizer_class, settings)
+    return Tokenizer(folder)

@@ -2,11 +2,10 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.tokenization.samples import write_json, write_marian, write_pieces, write_settings, write_words
+from tests.tokenization.samples import mbart, write_json, write_marian, write_settings, write_words
 from zoo.errors import InvalidInput, ZooError
 from zoo.tokenization import Tokenizer
 
@@ -14,12 +13,6 @@ MBART_CODES = (
     "ar_AR, cs_CZ, de_DE, en_XX, es_XX, et_EE, fi_FI, fr_XX, gu_IN, hi_IN, it_IT, ja_XX, kk_KZ, ko_KR, lt_LT, lv_LV, "
     "my_MM, ne_NP, nl_XX, ro_RO, ru_RU, si_LK, tr_TR, vi_VN, zh_CN"
 )
-
-
-def mbart(folder: Path, tokenizer_class: str = "MBartTokenizer", **settings: Any) -> Tokenizer:
-    write_pieces(folder / "sentencepiece.bpe.model")
-    write_settings(folder, tokenizer_class, settings)
-    return Tokenizer(folder)
 
 
 def ends(tokenizer: Tokenizer, target: bool = False) -> list[str]:

@@ -37,6 +37,14 @@ def _load(ref: str, task: str | None, **options: Any) -> Any:
 @click.argument("texts", metavar="[TEXT…]", nargs=-1)
 @task_option
 @click.option("--context", help="For question-answering: the text to find the answers in.")
+@click.option("--max-new-tokens", type=int, help="For tasks that write: the most tokens. [default: the checkpoint's]")
+@click.option("--temperature", type=float, help="For tasks that write: 0 for the likeliest token always.")
+@click.option(
+    "--top-p", type=float, help="For tasks that write: draw among the likeliest of this probability together."
+)
+@click.option("--num-beams", type=int, help="For tasks that write: how many answers are followed at once.")
+@click.option("--stop", multiple=True, help="For tasks that write: a text that ends the answer; repeatable.")
+@click.option("--seed", type=int, help="For tasks that write: of the draws.")
 @click.option("--batch-size", default=32, show_default=True, help="Texts at once.")
 @revision_option
 @device_option
@@ -56,15 +64,18 @@ def run_command(
 
     \b
     Example: zoo run bert-base-cased "Paris is the [MASK] of France."
+             zoo run gpt2 "Once upon a time" --max-new-tokens 40 --temperature 0.8
     """
     from dataclasses import asdict
 
     given = inputs(texts)
+    names = ("max_new_tokens", "temperature", "top_p", "num_beams", "stop", "seed")
+    wishes = {name: value for name in names if (value := options.pop(name)) not in (None, ())}
     model = _load(ref, task, **options)
     if model.task == "feature-extraction":
         raise click.UsageError(f"'{ref}' gives vectors, not answers; use: zoo embed {ref}")
     questions = [{"question": text, "context": context} for text in given] if context is not None else given
-    answers = model.predict(questions, batch_size)
+    answers = model.generate(given, batch_size=batch_size, **wishes) if wishes else model.predict(questions, batch_size)
     if as_json:
         plain = [[asdict(one) for one in a] if isinstance(a, list) else asdict(a) for a in answers]
         print_json([{"input": text, "output": answer} for text, answer in zip(given, plain, strict=True)])
@@ -72,9 +83,15 @@ def run_command(
     for text, answer in zip(given, answers, strict=True):
         click.echo(text)
         for one in answer if isinstance(answer, list) else [answer]:
-            score = asdict(one).pop("score")
-            what = "  ".join(str(value) for key, value in asdict(one).items() if key not in ("score", "start", "end"))
-            click.echo(f"  {score:.4f}  {what}")
+            click.echo(f"  {_line(asdict(one))}")
+
+
+def _line(answer: dict[str, Any]) -> str:
+    """Give an answer for people: what was written, or a score and what it is of."""
+    if "score" not in answer:
+        return str(answer["text"])
+    what = "  ".join(str(value) for key, value in answer.items() if key not in ("score", "start", "end"))
+    return f"{answer['score']:.4f}  {what}"
 
 
 @click.command("embed")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInput
+from zoo.generation.scores import adjusted, drawable
 from zoo.generation.settings import GenerationSettings
 
-Advance = Callable[[Tensor], Tensor]
-"""Takes the newest token ids, int64 (batch, time), and gives the scores of what follows the last: (batch, vocab)."""
+ToText = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True)
 class Generated:
     """What was written after a prompt. log_probability: of its tokens together, under the model's own distribution.
 
-    finish_reason: "stop" for a token that ends a text, "length" for max_new_tokens or the end of the model's positions.
+    finish_reason: "stop" for a token or text that ends an answer, "length" for the most tokens it may have.
     """
 
     text: str
@@ -29,69 +29,99 @@ class Generated:
     finish_reason: Literal["stop", "length"]
 
 
+class Scorer(Protocol):
+    """A model with what it has read so far: the decoding loop's only view of it."""
+
+    def advance(self, newest: Tensor) -> Tensor:
+        """Read new tokens, int64 (batch, time), and give the scores of what follows the last: float32 (batch, vocab)."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of the batch, in this order; a row may come twice."""
+        ...
+
+
 @dataclass
 class Row:
     """One prompt's answer so far. The token that ends it is counted in its probability, and not kept."""
 
+    given: Sequence[int]
     chance: torch.Generator
     token_ids: list[int] = field(default_factory=list)
     log_probability: float = 0.0
-    finished: bool = False
+    finish_reason: Literal["stop", "length"] | None = None
+    cut: int | None = None
+    """Where in its text a stop text begins."""
+
+    def take(self, token: int, gain: float, settings: GenerationSettings, most: int, to_text: ToText) -> None:
+        """Add a token, and see whether it ends the answer."""
+        self.log_probability += gain
+        if token in settings.end_token_ids:
+            self.finish_reason = "stop"
+            return
+        self.token_ids.append(token)
+        if settings.stop:
+            text = to_text(self.token_ids)
+            places = [place for place in map(text.find, settings.stop) if place >= 0]
+            if places:
+                self.cut, self.finish_reason = min(places), "stop"
+                return
+        if len(self.token_ids) >= most:
+            self.finish_reason = "length"
 
 
-def decode(advance: Advance, prompts: Tensor, settings: GenerationSettings, seeds: Sequence[int]) -> list[Row]:
-    """Write after each prompt until it ends or max_new_tokens are written.
+def decode(
+    scorer: Scorer,
+    prompts: Tensor,
+    given: Sequence[Sequence[int]],
+    settings: GenerationSettings,
+    most: int,
+    seeds: Sequence[int],
+    to_text: ToText,
+) -> Iterator[list[Row]]:
+    """Write after each prompt, a token a step, and give all rows after each step; the last time when all have ended.
 
-    advance: with a cache behind it. prompts: int64 (batch, time), padded on the left; of a decoder beside an encoder
-    the start token. seeds: one a prompt.
+    prompts: int64 (batch, time), padded on the left; beside an encoder the start tokens. given: the same without
+    padding. most: how many tokens an answer may have. seeds: one a prompt.
+    Rows that have ended leave the batch once they are half of it, so that they stop costing.
     Raises InvalidInput when the scores are not numbers.
     """
-    rows = [Row(torch.Generator().manual_seed(seed)) for seed in seeds]
+    rows = [Row(text, torch.Generator().manual_seed(seed)) for text, seed in zip(given, seeds, strict=True)]
+    for row in rows if most == 0 else ():
+        row.finish_reason = "length"
+    live = rows
     newest = prompts
-    for number in range(settings.max_new_tokens):
-        scores = advance(newest).float()
-        if not bool(torch.isfinite(scores.amax(-1)).all()):
-            raise InvalidInput(
-                "The model's scores are not finite numbers; its weights are damaged, or its dtype too small"
-            )
-        forced = settings.forced_first if number == 0 else None
-        if forced is None and number == settings.max_new_tokens - 1:
-            forced = settings.forced_last
-        chosen = _choose(scores, forced, settings, rows)
-        gained = scores.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
-        for row, token, gain in zip(rows, chosen.tolist(), gained, strict=True):
-            if row.finished:
-                continue
-            row.log_probability += gain
-            row.finished = token in settings.end_token_ids
-            if not row.finished:
-                row.token_ids.append(token)
-        if all(row.finished for row in rows):
-            break
+    while any(row.finish_reason is None for row in live):
+        scores = checked(scorer.advance(newest))
+        texts = [[*row.given, *row.token_ids] for row in live]
+        counted = adjusted(scores, settings, texts, [len(row.given) for row in live], most)
+        chosen = _choose(counted, settings, live)
+        gains = scores.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
+        for row, token, gain in zip(live, chosen.tolist(), gains, strict=True):
+            if row.finish_reason is None:
+                row.take(token, gain, settings, most, to_text)
         newest = chosen[:, None]
-    return rows
+        yield rows
+        going = [index for index, row in enumerate(live) if row.finish_reason is None]
+        if going and len(going) <= len(live) // 2:
+            scorer.keep(going)
+            live, newest = [live[index] for index in going], newest[going]
+    if most == 0:
+        yield rows
 
 
-def _choose(scores: Tensor, forced: int | None, settings: GenerationSettings, rows: Sequence[Row]) -> Tensor:
+def checked(scores: Tensor) -> Tensor:
+    """Give scores in float32. Raises InvalidInput where they are no numbers."""
+    scores = scores.float()
+    if not bool(torch.isfinite(scores.amax(-1)).all()):
+        raise InvalidInput("The model's scores are not finite numbers; its weights are damaged, or its dtype too small")
+    return scores
+
+
+def _choose(scores: Tensor, settings: GenerationSettings, rows: Sequence[Row]) -> Tensor:
     """Give each row's next token: int64 (batch)."""
-    if forced is not None:
-        return torch.full(scores.shape[:1], forced, device=scores.device)
-    if settings.suppressed:
-        scores = scores.index_fill(-1, torch.tensor(settings.suppressed, device=scores.device), -torch.inf)
     if settings.temperature == 0:
         return scores.argmax(-1)
-    probabilities = _kept(scores / settings.temperature, settings).softmax(-1).cpu()
-    drawn = [torch.multinomial(one, 1, generator=row.chance) for one, row in zip(probabilities, rows, strict=True)]
+    shares = drawable(scores, settings).softmax(-1).cpu()
+    drawn = [torch.multinomial(one, 1, generator=row.chance) for one, row in zip(shares, rows, strict=True)]
     return torch.cat(drawn).to(scores.device)
-
-
-def _kept(scores: Tensor, settings: GenerationSettings) -> Tensor:
-    """Leave only the tokens that may be drawn: -inf elsewhere."""
-    if settings.top_k is not None and settings.top_k < scores.shape[-1]:
-        scores = scores.masked_fill(scores < scores.topk(settings.top_k).values[:, -1:], -torch.inf)
-    if settings.top_p is not None and settings.top_p < 1:
-        ordered, order = scores.sort(-1, descending=True)
-        shares = ordered.softmax(-1)
-        before = shares.cumsum(-1) - shares
-        scores = scores.masked_fill((before >= settings.top_p).gather(1, order.argsort(-1)), -torch.inf)
-    return scores

@@ -1,5 +1,6 @@
 """Keys and values of what a decoder has read, so that the next token costs one position of work."""
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,26 @@ class LayerCache:
         values[:, :, start : self.length] = value
         return keys[:, :, : self.length], values[:, :, : self.length]
 
+    def reorder(self, rows: Tensor, shared: int) -> None:
+        """Put rows in another order, int64 (batch); their first `shared` positions are the same, and stay."""
+        changed = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        if self._memory is not None and len(changed):
+            for memory in self._memory:
+                written = memory[:, :, shared : self.length]
+                written[changed] = written[rows[changed]]
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows, int64, in their order; one may come twice."""
+        if self._memory is not None:
+            kept = []
+            for memory in self._memory:
+                chosen = memory.new_empty((len(rows), *memory.shape[1:]))
+                chosen[:, :, : self.length] = memory[rows, :, : self.length]
+                kept.append(chosen)
+            self._memory = kept[0], kept[1]
+        if self.source is not None:
+            self.source = self.source[0][rows], self.source[1][rows]
+
 
 class Cache:
     """What every layer of a decoder keeps between passes."""
@@ -36,3 +57,13 @@ class Cache:
     def length(self) -> int:
         """How many positions it holds."""
         return self.layers[0].length
+
+    def reorder(self, rows: Tensor, shared: int) -> None:
+        """See LayerCache."""
+        for layer in self.layers:
+            layer.reorder(rows, shared)
+
+    def select(self, rows: Tensor) -> None:
+        """See LayerCache."""
+        for layer in self.layers:
+            layer.select(rows)

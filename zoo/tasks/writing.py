@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +10,27 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInput
-from zoo.generation.decoding import Generated, decode
+from zoo.generation.beams import search
+from zoo.generation.decoding import Generated, Row, ToText, decode
 from zoo.generation.settings import GenerationSettings
 from zoo.layers.cache import Cache
 from zoo.tasks.base import Features, batches, check_texts, tokenizer_of
 
 if TYPE_CHECKING:
     from zoo.model import Model
+    from zoo.tokenization import Tokenizer
+
+PREFILL_CHUNK = 1024  # tokens of a long prompt that are read at once: bounds the memory of their scores
+SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
 
 
-def generate(prompts: Sequence[str], model: Model, settings: GenerationSettings, batch_size: int) -> list[Generated]:
+def generate(
+    prompts: Sequence[str], model: Model, settings: GenerationSettings, batch_size: int, truncate: bool
+) -> list[Generated]:
     """Give what the model writes after each prompt, in order. See Model.generate."""
-    check_texts(prompts)
     if batch_size < 1:
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
-    if model.num_decoder_layers == 0 or model.head is None:
-        raise InvalidInput(
-            f"This '{model.architecture.name}' was loaded for '{model.task}' and writes no text; "
-            f"it would be a model with a head for text-generation or text2text-generation"
-        )
-    tokenizer = tokenizer_of(model)
-    features = [Features(e.ids, e.type_ids, source) for source, e in enumerate(tokenizer.encode(prompts))]
-    for feature in features:
-        _check_length(feature, model)
+    features = encode_prompts(prompts, model, truncate)
     results: list[Generated | None] = [None] * len(features)
     was_training = model.training
     model.eval()
@@ -47,53 +45,207 @@ def generate(prompts: Sequence[str], model: Model, settings: GenerationSettings,
     return [result for result in results if result is not None]
 
 
-def _check_length(feature: Features, model: Model) -> None:
-    if not feature.ids:
-        raise InvalidInput(f"Prompt {feature.source} has no tokens; write something for the model to go on from")
-    longest = model.spec.longest_input
-    if longest is not None and len(feature.ids) > longest:
+def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
+    """Give what the model writes after a prompt, in pieces as it comes. See Model.stream."""
+    if settings.num_beams > 1 or settings.best_of > 1:
+        raise InvalidInput("A stream is one answer as it comes; num_beams and best_of know theirs only at the end")
+    features = encode_prompts([prompt], model, truncate)
+    to_text = tokenizer_of(model).decode
+    was_training = model.training
+    model.eval()
+    shown = ""
+    try:
+        with torch.inference_mode():
+            scorer, start, most = _begin(features, model, settings)
+            given = [features[0].ids] if scorer.source is None else start.tolist()
+            for rows in decode(scorer, start, given, settings, most, [settings.seed], to_text):
+                text = _text(rows[0], to_text)
+                ended = rows[0].finish_reason is not None
+                known = text if ended else text[: _settled(text, settings.stop)]
+                if known.startswith(shown) and known != shown:
+                    yield known[len(shown) :]
+                    shown = known
+    finally:
+        model.train(was_training)
+
+
+def _settled(text: str, stops: Sequence[str]) -> int:
+    """Give how much of a text will stay: not a character that is still half, nor what may begin a stop text."""
+    end = len(text)
+    while end and text[end - 1] == "\ufffd":
+        end -= 1
+    for stop in stops:
+        for size in range(min(len(stop) - 1, end), 0, -1):
+            if text[:end].endswith(stop[:size]):
+                end -= size
+                break
+    return end
+
+
+def encode_prompts(prompts: Sequence[str], model: Model, truncate: bool) -> list[Features]:
+    """Give the prompts as tokens, with the task's prefix. Raises InvalidInput for what the model cannot go on from."""
+    check_texts(prompts)
+    if model.num_decoder_layers == 0 or model.head is None:
         raise InvalidInput(
-            f"Prompt {feature.source} has {len(feature.ids)} tokens; the model takes at most {longest}. Shorten it"
+            f"This '{model.architecture.name}' was loaded for '{model.task}' and writes no text; "
+            f"it would be a model with a head for text-generation or text2text-generation"
         )
+    texts = [prefix + prompt for prefix, prompt in zip(prefixes(prompts, model), prompts, strict=True)]
+    longest = model.spec.longest_input
+    encodings = tokenizer_of(model).encode(texts, max_length=longest if truncate else None)
+    features = [Features(e.ids, e.type_ids, source) for source, e in enumerate(encodings)]
+    for feature in features:
+        if not feature.ids:
+            raise InvalidInput(f"Prompt {feature.source} has no tokens; write something for the model to go on from")
+        if longest is not None and len(feature.ids) > longest:
+            raise InvalidInput(
+                f"Prompt {feature.source} has {len(feature.ids)} tokens; the model takes at most {longest}. "
+                "Shorten it, or cut its end off with truncate=True"
+            )
+    return features
+
+
+def prefixes(prompts: Sequence[str], model: Model) -> list[str]:
+    """Give what a checkpoint was trained to find before each text for the model's task: "" where it is there, or nothing.
+
+    Source: `task_specific_params` of config.json (T5), else its `prefix`. Raises InvalidInput where there are several
+    and a text begins with none of them.
+    """
+    config = model.config or {}
+    params = config.get("task_specific_params")
+    params = params if isinstance(params, dict) else {}
+    named = [value for key, value in params.items() if key == model.task or key.startswith(f"{model.task}_")]
+    known = [value["prefix"] for value in named if isinstance(value, dict) and isinstance(value.get("prefix"), str)]
+    usual = config.get("prefix") if model.task in ("summarization", "translation") else None
+    known = known or ([usual] if isinstance(usual, str) else [])
+    found = []
+    for index, prompt in enumerate(prompts):
+        said = any(prompt.startswith(prefix) for prefix in known)
+        if not said and len(known) > 1:
+            choices = ", ".join(repr(prefix) for prefix in known)
+            raise InvalidInput(f"Text {index} does not say what to do; begin it with one of: {choices}")
+        found.append("" if said or not known else known[0])
+    return found
+
+
+class ModelScorer:
+    """A model over a batch of prompts, with a cache of what it has read: what the decoding loop advances."""
+
+    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, capacity: int) -> None:
+        """mask: bool (batch, time) of the prompts. source: what an encoder made of them, None without one.
+
+        capacity: the most tokens that prompt and answer have together; beside an encoder the answer alone.
+        """
+        self.source = source
+        self._backbone: Any = model.backbone
+        self._head: Any = model.head
+        self._mask = mask
+        self._cache = Cache(model.num_decoder_layers, capacity)
+        self._prompts = list(range(mask.shape[0]))
+        self._shared = 0
+
+    def advance(self, newest: Tensor) -> Tensor:
+        """See zoo.generation.decoding.Scorer. A long prompt is read in chunks."""
+        self._shared = self._shared or newest.shape[1]
+        for chunk in torch.split(newest, PREFILL_CHUNK, 1):
+            hidden = self._read(chunk)
+        scores: Tensor = self._head(hidden[:, -1:], newest[:, -1:], None)[:, -1]
+        return scores
+
+    def _read(self, ids: Tensor) -> Tensor:
+        if self.source is not None:
+            hidden: Tensor = self._backbone.decode(ids, None, self.source, self._mask, self._cache)
+            return hidden
+        seen = self._cache.length + ids.shape[1]
+        if seen > self._mask.shape[1]:
+            self._mask = torch.cat([self._mask, self._mask.new_ones((len(ids), seen - self._mask.shape[1]))], -1)
+        read: Tensor = self._backbone(ids, self._mask[:, :seen], self._cache)
+        return read
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See zoo.generation.decoding.Scorer. Between rows of one prompt only what was written is copied."""
+        prompts = [self._prompts[row] for row in rows]
+        chosen = torch.tensor(list(rows), device=self._mask.device)
+        if prompts == self._prompts:
+            self._cache.reorder(chosen, self._shared)
+            return
+        self._prompts = prompts
+        self._cache.select(chosen)
+        self._mask = self._mask[chosen]
+        self.source = None if self.source is None else self.source[chosen]
+
+
+def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> tuple[ModelScorer, Tensor, int]:
+    """Give the scorer of a batch, the tokens that it reads first, and the most that an answer may have."""
+    ids, mask = pad_left(rows, model.pad_token_id, model.device)
+    backbone: Any = model.backbone
+    source, start = None, ids
+    if hasattr(backbone, "encode"):
+        settings = in_language(settings, tokenizer_of(model))
+        if settings.start_token_id is None:
+            raise InvalidInput("Neither config.json nor generation_config.json says which token a text begins with")
+        source = backbone.encode(ids, mask)
+        start = torch.full((len(rows), 1), settings.start_token_id, device=model.device)
+    longest = model.spec.longest_input
+    most = settings.new_tokens(start.shape[1])
+    if longest is not None:
+        most = min(most, longest - start.shape[1] + 1)
+    return ModelScorer(model, mask, source, start.shape[1] + most), start, most
 
 
 def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> list[Generated]:
     """Write for one batch."""
-    ids, mask = pad_left(rows, model.pad_token_id, model.device)
-    backbone: Any = model.backbone
-    beside_encoder = hasattr(backbone, "encode")
-    start = ids
-    if beside_encoder:
-        if settings.start_token_id is None:
-            raise InvalidInput("Neither config.json nor generation_config.json says which token a text begins with")
-        start = torch.full((len(rows), 1), settings.start_token_id, device=model.device)
-    longest = model.spec.longest_input
-    room = settings.max_new_tokens if longest is None else longest - start.shape[1] + 1
-    settings = replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
-    cache = Cache(model.num_decoder_layers, start.shape[1] + settings.max_new_tokens)
-    source = backbone.encode(ids, mask) if beside_encoder else None
-
-    def advance(newest: Tensor) -> Tensor:
-        if beside_encoder:
-            hidden = backbone.decode(newest, None, source, mask, cache)
-        else:
-            new = mask.new_ones((len(rows), cache.length + newest.shape[1] - mask.shape[1]))
-            hidden = backbone(newest, torch.cat([mask, new], -1), cache)
-        assert model.head is not None
-        scores: Tensor = model.head(hidden[:, -1:], newest[:, -1:], None)[:, -1]
-        return scores
-
-    written = decode(advance, start, settings, [settings.seed + row.source for row in rows])
     tokenizer = tokenizer_of(model)
+    if hasattr(model.backbone, "encode"):
+        settings = in_language(settings, tokenizer)
+    draws = [row for row in rows for _ in range(settings.best_of)]
+    scorer, start, most = _begin(draws, model, settings)
+    given = [row.ids for row in draws] if scorer.source is None else start.tolist()
+    if settings.num_beams > 1:
+        beams = search(scorer, start, given, settings, most, tokenizer.decode)
+        return [
+            Generated(
+                text=_until_stop(tokenizer.decode(beam.token_ids), settings.stop),
+                token_ids=list(beam.token_ids),
+                log_probability=beam.log_probability,
+                finish_reason="stop" if beam.ended else "length",
+            )
+            for beam in beams
+        ]
+    seeds = [settings.seed + SEED_STEP * draw for _ in rows for draw in range(settings.best_of)]
+    *_, written = decode(scorer, start, given, settings, most, seeds, tokenizer.decode)
+    groups = [written[first : first + settings.best_of] for first in range(0, len(written), settings.best_of)]
+    best = [max(group, key=lambda row: row.log_probability / max(len(row.token_ids), 1)) for group in groups]
     return [
-        Generated(
-            text=tokenizer.decode(row.token_ids),
-            token_ids=row.token_ids,
-            log_probability=row.log_probability,
-            finish_reason="stop" if row.finished else "length",
-        )
-        for row in written
+        Generated(_text(row, tokenizer.decode), row.token_ids, row.log_probability, row.finish_reason or "length")
+        for row in best
     ]
+
+
+def _text(row: Row, to_text: ToText) -> str:
+    text = to_text(row.token_ids)
+    return text if row.cut is None else text[: row.cut]
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> str:
+    places = [place for place in map(text.find, stops) if place >= 0]
+    return text[: min(places)] if places else text
+
+
+def in_language(settings: GenerationSettings, tokenizer: Tokenizer) -> GenerationSettings:
+    """Begin with the code of the target language, where the tokenizer has such codes.
+
+    It stands where the checkpoint's own settings have one (Liu et al. 2020: as the start itself; Tang et al. 2020: forced
+    after it). A language that the user chose goes before the settings'; the tokenizer's usual one comes after them.
+    """
+    codes = {tokenizer.token_id(code) for code in tokenizer.languages}
+    if not codes or tokenizer.target_language is None:
+        return settings
+    target = tokenizer.token_id(tokenizer.target_language)
+    chosen = tokenizer.chosen_target is not None
+    if settings.start_token_id is None or settings.start_token_id in codes:
+        return replace(settings, start_token_id=target) if chosen or settings.start_token_id is None else settings
+    return replace(settings, forced_first=target) if chosen or settings.forced_first is None else settings
 
 
 def pad_left(rows: Sequence[Features], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -117,6 +117,11 @@ class Tokenizer:
         codes = self._family.languages if self._family else ()
         return tuple(code for code in codes if self._source.token_to_id(code) is not None)
 
+    @property
+    def chosen_target(self) -> str | None:
+        """The target language that `with_languages` chose, not the settings: None where it was left to them."""
+        return self._chosen[1]
+
     def with_languages(self, source: str | None = None, target: str | None = None) -> Tokenizer:
         """Give the same tokenizer for other languages. None: as it is. Raises InvalidInput, which lists what exists."""
         other = object.__new__(Tokenizer)
