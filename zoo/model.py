@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -187,11 +187,14 @@ class Model(nn.Module):
         *,
         batch_size: int = 32,
         truncate: bool = False,
+        draft: Model | Literal["prompt"] | None = None,
         **wishes: Unpack[Wishes],
     ) -> list[Generated]:
         """Write on from each prompt, or with an encoder beside the decoder, what it makes of each. In prompt order.
 
         truncate: cut prompts that are longer than the model's positions, which are refused otherwise.
+        draft: guesses several tokens ahead, one prompt at a time: a smaller model with the same vocabulary, or "prompt"
+        for what stood in the text before. Answers are as likely as without; it pays where the model is slow.
         wishes: max_new_tokens, temperature, top_k, top_p, num_beams, stop, seed and others: see
         zoo.generation.settings.GenerationSettings. What is left out is as the checkpoint's generation_config.json says,
         or else 64 new tokens, the likeliest each.
@@ -199,7 +202,7 @@ class Model(nn.Module):
         """
         from zoo.tasks.writing import generate
 
-        return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate)
+        return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate, draft)
 
     def stream(self, prompt: str, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
         """Give what `generate` would write after one prompt, in pieces as it comes; they make its text together."""

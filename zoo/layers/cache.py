@@ -67,3 +67,8 @@ class Cache:
         """See LayerCache."""
         for layer in self.layers:
             layer.select(rows)
+
+    def forget(self, count: int) -> None:
+        """Take back the last positions."""
+        for layer in self.layers:
+            layer.length -= count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from zoo.errors import InvalidInput
 from zoo.generation.beams import search
 from zoo.generation.decoding import Generated, Row, ToText, decode
 from zoo.generation.settings import GenerationSettings
+from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
 from zoo.layers.cache import Cache
 from zoo.tasks.base import Features, batches, check_texts, tokenizer_of
 
@@ -25,24 +27,58 @@ SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
 
 
 def generate(
-    prompts: Sequence[str], model: Model, settings: GenerationSettings, batch_size: int, truncate: bool
+    prompts: Sequence[str],
+    model: Model,
+    settings: GenerationSettings,
+    batch_size: int,
+    truncate: bool,
+    draft: Model | str | None,
 ) -> list[Generated]:
     """Give what the model writes after each prompt, in order. See Model.generate."""
     if batch_size < 1:
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
+    if draft is not None:
+        _check_draft(draft, model, settings)
     features = encode_prompts(prompts, model, truncate)
     results: list[Generated | None] = [None] * len(features)
+    with _answering(model), _answering(draft):
+        for batch in batches(features, batch_size):
+            rows = [features[index] for index in batch]
+            written = _write(rows, model, settings) if draft is None else _guess(rows, model, settings, draft)
+            for index, result in zip(batch, written, strict=True):
+                results[index] = result
+    return [result for result in results if result is not None]
+
+
+@contextmanager
+def _answering(model: Model | str | None) -> Iterator[None]:
+    """Without gradients and dropout meanwhile."""
+    if not isinstance(model, torch.nn.Module):
+        yield
+        return
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for batch in batches(features, batch_size):
-                rows = [features[index] for index in batch]
-                for index, result in zip(batch, _write(rows, model, settings), strict=True):
-                    results[index] = result
+            yield
     finally:
         model.train(was_training)
-    return [result for result in results if result is not None]
+
+
+def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings) -> None:
+    if settings.num_beams > 1 or settings.best_of > 1:
+        raise InvalidInput("draft guesses ahead of one answer; it goes with neither num_beams nor best_of")
+    if isinstance(draft, str):
+        if draft != "prompt":
+            raise InvalidInput(f"draft is {draft!r}; it would be 'prompt', or a model with the same vocabulary")
+        return
+    if draft.num_decoder_layers == 0 or draft.head is None or hasattr(draft.backbone, "encode"):
+        raise InvalidInput(f"The draft, a '{draft.architecture.name}' for '{draft.task}', does not write by itself")
+    if draft.spec.vocab_size != model.spec.vocab_size:
+        raise InvalidInput(
+            f"The draft has {draft.spec.vocab_size} tokens and the model {model.spec.vocab_size}; "
+            "both would have the same vocabulary"
+        )
 
 
 def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
@@ -51,22 +87,16 @@ def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bo
         raise InvalidInput("A stream is one answer as it comes; num_beams and best_of know theirs only at the end")
     features = encode_prompts([prompt], model, truncate)
     to_text = tokenizer_of(model).decode
-    was_training = model.training
-    model.eval()
     shown = ""
-    try:
-        with torch.inference_mode():
-            scorer, start, most = _begin(features, model, settings)
-            given = [features[0].ids] if scorer.source is None else start.tolist()
-            for rows in decode(scorer, start, given, settings, most, [settings.seed], to_text):
-                text = _text(rows[0], to_text)
-                ended = rows[0].finish_reason is not None
-                known = text if ended else text[: _settled(text, settings.stop)]
-                if known.startswith(shown) and known != shown:
-                    yield known[len(shown) :]
-                    shown = known
-    finally:
-        model.train(was_training)
+    with _answering(model):
+        scorer, start, most, settings = _begin(features, model, settings)
+        given = [features[0].ids] if scorer.source is None else start.tolist()
+        for rows in decode(scorer, start, given, settings, most, [settings.seed], to_text):
+            text = _text(rows[0], to_text)
+            known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
+            if known.startswith(shown) and known != shown:
+                yield known[len(shown) :]
+                shown = known
 
 
 def _settled(text: str, stops: Sequence[str]) -> int:
@@ -152,6 +182,17 @@ class ModelScorer:
         scores: Tensor = self._head(hidden[:, -1:], newest[:, -1:], None)[:, -1]
         return scores
 
+    def judge(self, newest: Tensor) -> Tensor:
+        """See zoo.generation.speculation.JudgingScorer."""
+        self._shared = self._shared or newest.shape[1]
+        hidden = torch.cat([self._read(chunk) for chunk in torch.split(newest, PREFILL_CHUNK, 1)], 1)
+        scores: Tensor = self._head(hidden, newest, None)
+        return scores
+
+    def forget(self, count: int) -> None:
+        """See zoo.generation.speculation.JudgingScorer."""
+        self._cache.forget(count)
+
     def _read(self, ids: Tensor) -> Tensor:
         if self.source is not None:
             hidden: Tensor = self._backbone.decode(ids, None, self.source, self._mask, self._cache)
@@ -175,8 +216,10 @@ class ModelScorer:
         self.source = None if self.source is None else self.source[chosen]
 
 
-def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> tuple[ModelScorer, Tensor, int]:
-    """Give the scorer of a batch, the tokens that it reads first, and the most that an answer may have."""
+def _begin(
+    rows: Sequence[Features], model: Model, settings: GenerationSettings
+) -> tuple[ModelScorer, Tensor, int, GenerationSettings]:
+    """Give the scorer of a batch, the tokens that it reads first, the most that an answer may have, and the settings."""
     ids, mask = pad_left(rows, model.pad_token_id, model.device)
     backbone: Any = model.backbone
     source, start = None, ids
@@ -190,16 +233,14 @@ def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings)
     most = settings.new_tokens(start.shape[1])
     if longest is not None:
         most = min(most, longest - start.shape[1] + 1)
-    return ModelScorer(model, mask, source, start.shape[1] + most), start, most
+    return ModelScorer(model, mask, source, start.shape[1] + most), start, most, settings
 
 
 def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> list[Generated]:
     """Write for one batch."""
     tokenizer = tokenizer_of(model)
-    if hasattr(model.backbone, "encode"):
-        settings = in_language(settings, tokenizer)
     draws = [row for row in rows for _ in range(settings.best_of)]
-    scorer, start, most = _begin(draws, model, settings)
+    scorer, start, most, settings = _begin(draws, model, settings)
     given = [row.ids for row in draws] if scorer.source is None else start.tolist()
     if settings.num_beams > 1:
         beams = search(scorer, start, given, settings, most, tokenizer.decode)
@@ -220,6 +261,23 @@ def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings)
         Generated(_text(row, tokenizer.decode), row.token_ids, row.log_probability, row.finish_reason or "length")
         for row in best
     ]
+
+
+def _guess(rows: Sequence[Features], model: Model, settings: GenerationSettings, draft: Model | str) -> list[Generated]:
+    """Write for each prompt by itself, several tokens a step."""
+    to_text = tokenizer_of(model).decode
+    results = []
+    for row in rows:
+        scorer, start, most, own = _begin([row], model, settings)
+        given = row.ids if scorer.source is None else start[0].tolist()
+        guesser: Guesser = PromptLookup(row.ids if scorer.source is not None else ())
+        if not isinstance(draft, str):
+            nothing = torch.ones((1, 0), dtype=torch.bool, device=draft.device)
+            guesser = DraftModel(ModelScorer(draft, nothing, None, len(given) + most), draft.device)
+        *_, (written,) = speculate(scorer, guesser, start, given, own, most, own.seed, to_text)
+        text = _text(written, to_text)
+        results.append(Generated(text, written.token_ids, written.log_probability, written.finish_reason or "length"))
+    return results
 
 
 def _text(row: Row, to_text: ToText) -> str:
