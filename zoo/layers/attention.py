@@ -70,7 +70,7 @@ class Attention(nn.Module):
         key, value = self._source(context, cache) if self.cross else self._text(hidden, context, cache)
         dropout = self.dropout if self.training else 0.0
         if self.softcap is None and not self.upcast:
-            mask = self._mask(context, query.dtype)
+            mask = self._mask(context, key.shape[2], query.dtype)
             mixed = F.scaled_dot_product_attention(
                 query,
                 key,
@@ -117,21 +117,23 @@ class Attention(nn.Module):
             cache.source = found
         return found
 
-    def _mask(self, context: Context, dtype: torch.dtype) -> Tensor | None:
-        """Give what the kernel takes: a bool mask, or a bias that is -inf where nothing may be seen."""
+    def _mask(self, context: Context, keys: int, dtype: torch.dtype) -> Tensor | None:
+        """Give what the kernel takes over so many keys: a bool mask, or a bias that is -inf where nothing may be seen."""
         if self.cross:
             return context.source_mask
+        # A cache keeps the last keys only where a window lets nobody see the others.
+        mask = None if context.mask is None else context.mask[..., -keys:]
         if context.bias is None:
-            return context.mask
-        bias = context.bias.to(dtype)
-        return bias if context.mask is None else bias.masked_fill(~context.mask, -math.inf)
+            return mask
+        bias = context.bias[..., -keys:].to(dtype)
+        return bias if mask is None else bias.masked_fill(~mask, -math.inf)
 
     def _weights(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
         """(batch, heads, time, keys), float32."""
         scores = query.float() @ self._for_each_query(key).float().transpose(-1, -2) * self.scale
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
-        mask = self._mask(context, scores.dtype)
+        mask = self._mask(context, key.shape[2], scores.dtype)
         if mask is None and self.causal:
             mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
             mask = mask.tril(scores.shape[-1] - scores.shape[-2])

@@ -1,36 +1,78 @@
 """Keys and values of what a decoder has read, so that the next token costs one position of work."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+CHUNK = 1024  # the most positions that are read at once into a window without copying
+SLACK = 64  # positions that may be taken back
+
 
 class LayerCache:
-    """One layer's keys and values: (batch, kv_heads, capacity, head_dim), allocated once, filled from the left."""
+    """One layer's keys and values: (batch, kv_heads, capacity, head_dim), allocated once, filled from the left.
 
-    def __init__(self, capacity: int) -> None:
-        """capacity: the most positions it will hold."""
-        self.capacity = capacity
+    A layer that looks back over a window only keeps no more than that, and some slack: when its memory is full, what no
+    later position will see makes room. `length` counts all positions that were read.
+    """
+
+    def __init__(self, capacity: int, window: int | None = None) -> None:
+        """capacity: the most positions it will read. window: how many of them a position sees; None for all."""
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None  # cross-attention's, computed once
+        self._kept = capacity if window is None else window + SLACK
+        self._capacity = capacity if window is None else min(capacity, self._kept + CHUNK)
+        self._stored = 0
         self._memory: tuple[Tensor, Tensor] | None = None
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new positions, and give all so far. key, value: (batch, kv_heads, time, head_dim)."""
+        """Add new positions, (batch, kv_heads, time, head_dim), and give all that are kept, the new ones last."""
+        time = key.shape[2]
         if self._memory is None:
-            shape = (*key.shape[:2], self.capacity, key.shape[3])
+            shape = (*key.shape[:2], self._capacity, key.shape[3])
             self._memory = key.new_empty(shape), value.new_empty(shape)
-        start, self.length = self.length, self.length + key.shape[2]
+        self.length += time
+        if self._stored + time > self._capacity:
+            self._make_room()
+        if self._stored + time > self._capacity:
+            return self._too_many(key, value)
+        start, self._stored = self._stored, self._stored + time
         keys, values = self._memory
-        keys[:, :, start : self.length] = key
-        values[:, :, start : self.length] = value
-        return keys[:, :, : self.length], values[:, :, : self.length]
+        keys[:, :, start : self._stored] = key
+        values[:, :, start : self._stored] = value
+        return keys[:, :, : self._stored], values[:, :, : self._stored]
+
+    def _make_room(self) -> None:
+        """Move what may still be seen to the front."""
+        assert self._memory is not None
+        kept = min(self._stored, self._kept)
+        for memory in self._memory:
+            memory[:, :, :kept] = memory[:, :, self._stored - kept : self._stored].clone()
+        self._stored = kept
+
+    def _too_many(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in more positions at once than there is room for: all are seen now, the last ones kept."""
+        assert self._memory is not None
+        every = []
+        for memory, new in zip(self._memory, (key, value), strict=True):
+            whole = torch.cat([memory[:, :, : self._stored], new], 2)
+            memory[:, :, : self._kept] = whole[:, :, -self._kept :]
+            every.append(whole)
+        self._stored = self._kept
+        return every[0], every[1]
+
+    def forget(self, count: int) -> None:
+        """Take back the last positions, at most SLACK of them where there is a window."""
+        self.length -= count
+        self._stored -= count
 
     def reorder(self, rows: Tensor, shared: int) -> None:
         """Put rows in another order, int64 (batch); their first `shared` positions are the same, and stay."""
         changed = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        first = max(0, shared - (self.length - self._stored))
         if self._memory is not None and len(changed):
             for memory in self._memory:
-                written = memory[:, :, shared : self.length]
+                written = memory[:, :, first : self._stored]
                 written[changed] = written[rows[changed]]
 
     def select(self, rows: Tensor) -> None:
@@ -39,7 +81,7 @@ class LayerCache:
             kept = []
             for memory in self._memory:
                 chosen = memory.new_empty((len(rows), *memory.shape[1:]))
-                chosen[:, :, : self.length] = memory[rows, :, : self.length]
+                chosen[:, :, : self._stored] = memory[rows, :, : self._stored]
                 kept.append(chosen)
             self._memory = kept[0], kept[1]
         if self.source is not None:
@@ -49,13 +91,13 @@ class LayerCache:
 class Cache:
     """What every layer of a decoder keeps between passes."""
 
-    def __init__(self, num_layers: int, capacity: int) -> None:
-        """capacity: the most positions it will hold, those of the prompt included."""
-        self.layers = [LayerCache(capacity) for _ in range(num_layers)]
+    def __init__(self, num_layers: int, capacity: int, windows: Sequence[int | None] = ()) -> None:
+        """capacity: the most positions it will read, those of the prompt included. windows: of each layer, if any."""
+        self.layers = [LayerCache(capacity, window) for window in windows or [None] * num_layers]
 
     @property
     def length(self) -> int:
-        """How many positions it holds."""
+        """How many positions were read."""
         return self.layers[0].length
 
     def reorder(self, rows: Tensor, shared: int) -> None:
@@ -71,4 +113,4 @@ class Cache:
     def forget(self, count: int) -> None:
         """Take back the last positions."""
         for layer in self.layers:
-            layer.length -= count
+            layer.forget(count)

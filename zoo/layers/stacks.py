@@ -83,6 +83,10 @@ class Stack(nn.Module):
         output: Tensor = self.dropout(self.norm(hidden))
         return output
 
+    def new_cache(self, capacity: int) -> Cache:
+        """Give an empty cache for texts of at most `capacity` tokens, shorter where a layer looks back less far."""
+        return Cache(len(self.layers), capacity, [self.reaches[number].window for number in self.reach_of])
+
     def _context(
         self, reach: Reach, attention_mask: Tensor | None, hidden: Tensor, places: Tensor, past: int
     ) -> Context:
@@ -151,17 +155,25 @@ class EncoderDecoder(nn.Module):
     """The backbone contract of encoder-decoder architectures: a source is encoded once, and decoded token by token."""
 
     def __init__(
-        self, *, encoder: Encoder, decoder: Decoder, start_token_id: int | None, tokens: nn.Embedding | None = None
+        self,
+        *,
+        encoder: Encoder,
+        decoder: Decoder,
+        start_token_id: int | None,
+        tokens: nn.Embedding | None = None,
+        wraps: bool = False,
     ) -> None:
         """start_token_id: what a decoder's input begins with; None for its own last token (Liu et al. 2020, mBART).
 
-        tokens: the embedding that both stacks read, where checkpoints name it by itself.
+        tokens: the embedding that both stacks read, where checkpoints name it by itself. wraps: whether a text that is
+        there already begins with its own last token all the same; start_token_id is for what is written anew then.
         """
         super().__init__()
         self.tokens = tokens
         self.encoder = encoder
         self.decoder = decoder
         self.start_token_id = start_token_id
+        self.wraps = wraps
 
     def forward(
         self,
@@ -198,6 +210,10 @@ class EncoderDecoder(nn.Module):
             decoder_input_ids, decoder_attention_mask, cache=cache, source=source, source_mask=source_mask
         )
 
+    def new_cache(self, capacity: int) -> Cache:
+        """Give an empty cache for answers of at most `capacity` tokens."""
+        return self.decoder.new_cache(capacity)
+
     def shift(self, token_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Give the decoder's input that leads to these tokens: one to the right, after the start token.
 
@@ -205,7 +221,7 @@ class EncoderDecoder(nn.Module):
         """
         mask = torch.ones_like(token_ids) if attention_mask is None else attention_mask.long()
         first = mask.argmax(-1, keepdim=True)
-        if self.start_token_id is None:
+        if self.start_token_id is None or self.wraps:
             last = mask.shape[1] - 1 - mask.flip(-1).argmax(-1, keepdim=True)
             start = token_ids.gather(1, last)
         else:

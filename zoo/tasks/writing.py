@@ -15,14 +15,14 @@ from zoo.generation.beams import search
 from zoo.generation.decoding import Generated, Row, ToText, decode
 from zoo.generation.settings import GenerationSettings
 from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
-from zoo.layers.cache import Cache
+from zoo.layers.cache import CHUNK, Cache
 from zoo.tasks.base import Features, batches, check_texts, tokenizer_of
 
 if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.tokenization import Tokenizer
 
-PREFILL_CHUNK = 1024  # tokens of a long prompt that are read at once: bounds the memory of their scores
+PREFILL_CHUNK = CHUNK  # tokens of a long prompt that are read at once: bounds the memory of their scores
 SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
 
 
@@ -167,10 +167,10 @@ class ModelScorer:
         capacity: the most tokens that prompt and answer have together; beside an encoder the answer alone.
         """
         self.source = source
-        self._backbone: Any = model.backbone
-        self._head: Any = model.head
+        backbone: Any = model.backbone
+        self._backbone, self._head = backbone, model.head
         self._mask = mask
-        self._cache = Cache(model.num_decoder_layers, capacity)
+        self._cache: Cache = backbone.new_cache(capacity)
         self._prompts = list(range(mask.shape[0]))
         self._shared = 0
 
@@ -179,6 +179,7 @@ class ModelScorer:
         self._shared = self._shared or newest.shape[1]
         for chunk in torch.split(newest, PREFILL_CHUNK, 1):
             hidden = self._read(chunk)
+        assert self._head is not None
         scores: Tensor = self._head(hidden[:, -1:], newest[:, -1:], None)[:, -1]
         return scores
 
@@ -186,6 +187,7 @@ class ModelScorer:
         """See zoo.generation.speculation.JudgingScorer."""
         self._shared = self._shared or newest.shape[1]
         hidden = torch.cat([self._read(chunk) for chunk in torch.split(newest, PREFILL_CHUNK, 1)], 1)
+        assert self._head is not None
         scores: Tensor = self._head(hidden, newest, None)
         return scores
 
