@@ -47,8 +47,8 @@ class Architecture:
 
     name: the Hub's `model_type` where one exists. spec: the hyperparameters. build: gives the backbone from a spec,
     called on the meta device. layout: the backbone's tensors. heads: what it can be used for; one of them is
-    `feature-extraction`. paper: title and address of the source. toy_sizes: spec fields that a small model for tests
-    needs beside the usual ones (see zoo.testing.models).
+    `feature-extraction`. paper: title and address of the source. summary: what sets it apart from its relatives, in two
+    sentences. toy_sizes: spec fields that a small model for tests needs beside the usual ones (see zoo.testing.models).
     """
 
     name: str
@@ -57,6 +57,7 @@ class Architecture:
     layout: Layout
     heads: tuple[Head, ...]
     paper: str
+    summary: str = ""
     toy_sizes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from zoo import host
 from zoo.architecture import FEATURES, Architecture, Head
+from zoo.checkpoint.canary import read_canary
 from zoo.checkpoint.fitting import Fit, fill, fit, place
 from zoo.checkpoint.headers import TensorHeader
 from zoo.checkpoint.layout import Layout, join
 from zoo.checkpoint.reader import Weights, open_weights, read_config
-from zoo.errors import HeadMissing, InvalidInput, NotACheckpoint
+from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint
 from zoo.hub import catalogue
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
@@ -22,6 +23,7 @@ from zoo.model import Model
 from zoo.tasks import get_task
 from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
+from zoo.verification import Agreement, check_canary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,7 @@ def load(
     endpoint: str | None = None,
     ignore_config_keys: Collection[str] = (),
     seed: int = 0,
+    verify: bool = False,
 ) -> Model:
     """Give a model from a checkpoint, every tensor accounted for, ready to predict.
 
@@ -52,8 +55,9 @@ def load(
     name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
     ignore_config_keys: unknown keys of config.json to accept.
+    verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput.
+    InvalidInput, and with `verify` CanaryMismatch, CanaryMissing.
     """
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
@@ -69,8 +73,26 @@ def load(
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
     model.kept = {name: _cast(weights.tensor(name), wanted_dtype) for name in plan.kept}
     model.tokenizer = load_tokenizer(checkpoint.path)
+    if verify:
+        verify_model(model, wanted_dtype, ignore_config_keys)
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
+
+
+def verify_model(model: Model, dtype: torch.dtype | None = None, ignore_config_keys: Collection[str] = ()) -> Agreement:
+    """Compute the canary of a model's checkpoint: with this model, or where its head is another, with the checkpoint's own.
+
+    dtype: for a model that has to be loaded. Raises CanaryMissing, CanaryMismatch, CorruptFile.
+    """
+    checkpoint = model.checkpoint
+    assert checkpoint is not None
+    where = checkpoint.repo_id or str(checkpoint.path)
+    canary = read_canary(checkpoint.path)
+    if canary is None:
+        raise CanaryMissing(where)
+    if model.fresh_parameters or head_task(model.task) != canary.task:
+        model = load(checkpoint.path, device=model.device, dtype=dtype, ignore_config_keys=ignore_config_keys)
+    return check_canary(model, canary, where)
 
 
 def build(
@@ -95,7 +117,7 @@ def build(
     fresh = fresh_weights(model, names, spec.initializer_range, seed)
     place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
     model.fresh_parameters = tuple(names)
-    model.fit = fit(model, model_layout(architecture, head), {}, architecture=architecture.name, fresh=names)
+    model.fit = fit(model, model_layout(architecture, head, spec), {}, architecture=architecture.name, fresh=names)
     return model.eval()
 
 
@@ -191,14 +213,15 @@ def fit_model(
     is_own = head is not None and head is own
     # A class around the backbone may stand for the backbone's own task; its names keep their prefix.
     keeps_prefix = own is not None and own.task == model.task and _is_prefixed(architecture.layout, weights)
-    layout = model_layout(architecture, head, keeps_prefix)
+    layout = model_layout(architecture, head, model.spec, keeps_prefix)
     every = [join(architecture.layout, other.layout, with_prefix=True) for other in architecture.heads]
     fresh = _fresh_names(model, head, layout, config, weights) if labels is not None else ()
+    backbone = architecture.layout.configured(model.spec)
     return fit(
         model,
         layout
         if is_own or head is None
-        else join(architecture.layout, _without_ignored(head.layout), head.prefixed, other_prefix=head.prefix),
+        else join(backbone, _without_ignored(head.layout), head.prefixed, other_prefix=head.prefix),
         weights.headers,
         architecture=architecture.name,
         fresh=fresh,
@@ -208,11 +231,12 @@ def fit_model(
     )
 
 
-def model_layout(architecture: Architecture, head: Head | None, keeps_prefix: bool = False) -> Layout:
+def model_layout(architecture: Architecture, head: Head | None, spec: Spec, keeps_prefix: bool = False) -> Layout:
     """Give the table of a whole model. keeps_prefix: whether a backbone of its own is written with the prefix too."""
+    backbone = architecture.layout.configured(spec)
     if head is not None and head.prefixed:
-        return join(architecture.layout, head.layout, with_prefix=True, other_prefix=head.prefix)
-    return join(architecture.layout, head.layout if head else None, keeps_prefix, head_with_prefix=keeps_prefix)
+        return join(backbone, head.layout, with_prefix=True, other_prefix=head.prefix)
+    return join(backbone, head.layout if head else None, keeps_prefix, head_with_prefix=keeps_prefix)
 
 
 def _is_prefixed(layout: Layout, weights: Weights) -> bool:

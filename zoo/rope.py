@@ -63,15 +63,23 @@ class RopeParameters(BaseModel):
         return self
 
 
-def make_rotary(parameters: RopeParameters, head_dim: int, base: float, max_position_embeddings: int) -> Rotary:
-    """Give the rotary positions of heads. base: where the parameters name none."""
+def make_rotary(
+    parameters: RopeParameters,
+    head_dim: int,
+    base: float,
+    max_position_embeddings: int,
+    *,
+    partial: float = 1.0,
+    upcast: bool = False,
+) -> Rotary:
+    """Give the rotary positions of heads. base, partial: where the parameters name none. upcast: see Rotary."""
     from zoo.layers.rotary import Rotary
 
     original = parameters.original_max_position_embeddings or max_position_embeddings
     factor = parameters.factor or max_position_embeddings / original
     stretched_itself = parameters.scaling == "dynamic"  # counts from the length that the config allows
     return Rotary(
-        int(head_dim * (parameters.partial_rotary_factor or 1.0)),
+        int(head_dim * (parameters.partial_rotary_factor or partial)),
         parameters.rope_theta or base,
         scaling=parameters.scaling,
         factor=factor,
@@ -82,6 +90,7 @@ def make_rotary(parameters: RopeParameters, head_dim: int, base: float, max_posi
         slow_rotations=parameters.beta_slow or 1.0,
         whole_dimensions=parameters.truncate,
         sharpening=_sharpening(parameters, factor) if parameters.scaling == "yarn" else 1.0,
+        upcast=upcast,
     )
 
 
@@ -122,9 +131,9 @@ class RotaryFields(BaseModel):
         """How many times max_position_embeddings an input may be long: configs of these types name the length before."""
         return (self.rope.factor or 1.0) if self.rope.scaling in ("linear", "dynamic") else 1.0
 
-    def rotary(self, head_dim: int, max_position_embeddings: int) -> Rotary:
-        """Give the rotary positions of heads."""
-        return make_rotary(self.rope, head_dim, 10_000.0, max_position_embeddings)
+    def rotary(self, head_dim: int, max_position_embeddings: int, partial: float = 1.0) -> Rotary:
+        """Give the rotary positions of heads. partial: the share of their dimensions that turn where no key says it."""
+        return make_rotary(self.rope, head_dim, 10_000.0, max_position_embeddings, partial=partial)
 
     @model_validator(mode="after")
     def _one_spelling(self) -> Self:

@@ -190,7 +190,9 @@ class EncoderDecoderSpec(Spec):
     hidden_size: Size = Field(alias="d_model", description="Width of the hidden states")
     decoder_start_token_id: TokenId | None = Field(None, description="Token id that a decoder's input begins with")
     is_decoder: Literal[False] = Field(False, description="Pinned: it is more than a decoder")
-    is_encoder_decoder: Literal[True] = Field(True, description="Pinned: it has both")
+    is_encoder_decoder: bool = Field(
+        True, description="Whether the decoder is there; the checkpoint's class says so too"
+    )
 
 
 def _plain(value: Any) -> Any:

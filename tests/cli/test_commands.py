@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
 import zoo
+from tests.checkpoints import listed
+from zoo.cli.plugins import arch_command
 
 Zoo = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -109,22 +114,50 @@ def test_wrong_usage_has_status_2(run_zoo: Zoo) -> None:
 
 def test_arch_show_prints_the_spec(run_zoo: Zoo) -> None:
     shown = run_zoo("arch", "show", "bert").stdout.splitlines()
-    assert shown[:5] == [
+    bert = zoo.get_architecture("bert")
+    assert shown[:8] == [
         "name:         bert",
         "kind:         encoder-only",
-        "paper:        BERT: Pre-training of Deep Bidirectional Transformers (https://arxiv.org/abs/1810.04805)",
-        "tasks:        feature-extraction, fill-mask, text-classification, token-classification, question-answering",
         "distribution: zoo-encoder-only 0.1.0",
+        "paper:        BERT: Pre-training of Deep Bidirectional Transformers (https://arxiv.org/abs/1810.04805)",
+        f"summary:      {bert.summary}",
+        "",
+        "HEAD                  CLASSES THAT MEAN IT",
+        "feature-extraction    BertModel",
     ]
+    fields = [line.split(maxsplit=2) for line in shown[shown.index("") + 1 :] if not line.startswith(" ")]
+    assert ["hidden_size", "required", "Width of the hidden states"] in fields
+    assert ["is_decoder", "False", "Pinned: an encoder is no decoder"] in fields
+    told = json.loads(run_zoo("arch", "show", "bert", "--json").stdout)
+    assert (told["summary"], told["tasks"]) == (bert.summary, list(bert.tasks))
+    assert told["heads"][1] == {"task": "fill-mask", "classes": ["BertForMaskedLM", "BertForPreTraining"]}
     schema = json.loads(run_zoo("arch", "show", "bert", "--json-schema").stdout)
     assert schema["properties"]["hidden_size"]["description"] == "Width of the hidden states"
     unknown = run_zoo("arch", "show", "mamba")
-    installed = ", ".join(info.name for info in zoo.list_architectures())
+    installed = listed([info.name for info in zoo.list_architectures()])
     assert (unknown.returncode, unknown.stderr) == (
         1,
         f"Error: No installed plugin provides the architecture 'mamba'; installed: {installed}. No known plugin provides "
         "it; zoo arch list shows what is installed\n",
     )
+
+
+@pytest.mark.parametrize("name", [info.name for info in zoo.list_architectures()])
+def test_arch_show_tells_all_of_every_architecture(name: str) -> None:
+    architecture = zoo.get_architecture(name)
+    told = json.loads(CliRunner().invoke(arch_command, ["show", name, "--json"]).stdout)
+    assert (told["kind"], told["paper"], told["summary"]) == (
+        architecture.kind,
+        architecture.paper,
+        architecture.summary,
+    )
+    assert told["distribution"].startswith("zoo-")
+    assert [head["classes"] for head in told["heads"]] == [list(head.classes) for head in architecture.heads]
+    assert all(field["description"] for field in told["spec"])
+    shown = CliRunner().invoke(arch_command, ["show", name]).stdout
+    assert all(field["name"] in shown and field["description"] in shown for field in told["spec"])
+    schema = json.loads(CliRunner().invoke(arch_command, ["show", name, "--json-schema"]).stdout)
+    assert schema["properties"].keys() == {field["name"] for field in told["spec"]}
 
 
 def test_plugins_and_architectures_are_listed(run_zoo: Zoo) -> None:

@@ -14,7 +14,7 @@ tuple of names on one side needs a transform that splits or fuses.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.errors import InvalidLayout
 
@@ -141,6 +141,21 @@ class Layout:
         self._ignored = _Index((name.removeprefix(prefix), None) for name in self.ignored)
         self._spare = _Index((name.removeprefix(prefix), None) for name in self.spare)
 
+    def configured(self, spec: Any) -> "Layout":
+        """Give the layout for one spec, where a transform needs to know more than shapes.
+
+        Such a transform has a method `for_spec(spec)` that gives the transform to use.
+        """
+        rows = [(row.hub, row.zoo, _Chain(_configured(row, spec))) for row in self.rows]
+        return Layout(
+            *rows,
+            ignored=self.ignored,
+            spare=self.spare,
+            old_spellings=self.old_spellings,
+            prefix=self.prefix,
+            other_prefixes=self.other_prefixes,
+        )
+
     def bare(self, name: str) -> str:
         """Give a file's tensor name without the prefix and in today's spelling."""
         for prefix in (self.prefix, *self.other_prefixes):
@@ -244,6 +259,11 @@ def join(
         prefix=own,
         other_prefixes=[spelt for spelt in (backbone.prefix, *backbone.other_prefixes) if spelt != own],
     )
+
+
+def _configured(row: Row, spec: Any) -> Row:
+    transforms = [one.for_spec(spec) if hasattr(one, "for_spec") else one for one in row.transforms]
+    return Row(row.hub, row.zoo, tuple(transforms))
 
 
 class _Chain:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from zoo.cli.output import json_option, print_json, print_table
@@ -44,7 +46,7 @@ def arch_list(kind: str | None, as_json: bool) -> None:
 @click.option("--json-schema", is_flag=True, help="Print the JSON schema of its spec.")
 @json_option
 def arch_show(name: str, json_schema: bool, as_json: bool) -> None:
-    """Show an architecture: its paper, tasks, and every field of its spec.
+    """Show an architecture: what it is, its heads, and every field of its spec.
 
     \b
     Example: zoo arch show bert
@@ -65,13 +67,17 @@ def arch_show(name: str, json_schema: bool, as_json: bool) -> None:
         for key, field in architecture.spec.model_fields.items()
     ]
     owner = next(info for info in list_architectures() if info.name == name)
-    facts = {"name": name, "kind": architecture.kind, "paper": architecture.paper, "tasks": architecture.tasks}
-    facts["distribution"] = f"{owner.distribution} {owner.version}"
+    heads: list[dict[str, Any]] = [{"task": head.task, "classes": head.classes} for head in architecture.heads]
+    facts = {"name": name, "kind": architecture.kind, "distribution": f"{owner.distribution} {owner.version}"}
+    facts |= {"paper": architecture.paper, "summary": architecture.summary}
     if as_json:
-        print_json(facts | {"spec": fields})
+        print_json(facts | {"tasks": architecture.tasks, "heads": heads, "spec": fields})
         return
     for key, value in facts.items():
-        click.echo(f"{key + ':':<14}{', '.join(value) if isinstance(value, tuple) else value}")
+        if value:
+            click.echo(f"{key + ':':<14}{value}")
+    click.echo()
+    print_table(("HEAD", "CLASSES THAT MEAN IT"), [(head["task"], ", ".join(head["classes"])) for head in heads], "")
     click.echo()
     rows = [(f["name"], "required" if f["required"] else f["default"], f["description"]) for f in fields]
     print_table(("FIELD", "DEFAULT", "MEANING"), rows, "")

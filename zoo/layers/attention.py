@@ -82,7 +82,8 @@ class Attention(nn.Module):
                 enable_gqa=self.num_key_value_heads != self.num_attention_heads,
             )
         else:
-            weights = F.dropout(self._weights(query, key, context).to(query.dtype), dropout)
+            wide = (query.float(), key.float()) if self.upcast else (query, key)
+            weights = F.dropout(self._weights(*wide, context).to(query.dtype), dropout)
             mixed = weights @ self._for_each_query(value)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
@@ -90,7 +91,7 @@ class Attention(nn.Module):
     def weights(self, hidden: Tensor, context: Context = NOTHING) -> Tensor:
         """Give the attention weights (batch, heads, time, keys) in float32, which the fused kernel does not return."""
         key = (self._source(context, None) if self.cross else self._text(hidden, context, None))[0]
-        return self._weights(self._query(hidden, context), key, context)
+        return self._weights(self._query(hidden, context).float(), key.float(), context)
 
     def _query(self, hidden: Tensor, context: Context) -> Tensor:
         query = self._heads(self.query(hidden))
@@ -98,14 +99,17 @@ class Attention(nn.Module):
         return query if context.rotary is None or self.cross else rotate(query, context.rotary)
 
     def _text(self, hidden: Tensor, context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
-        """Give keys and values of the text, past positions included: (batch, kv_heads, past + time, head_dim)."""
+        """Give keys and values of the text, those of the past that are kept included: (batch, kv_heads, keys, head_dim)."""
         key, value = self._heads(self.key(hidden)), self._heads(self.value(hidden))
         key = key if self.key_norm is None else self.key_norm(key)
         if context.rotary is not None and context.key_rotary is None:
             key = rotate(key, context.rotary)
         if cache is not None:
             key, value = cache.extend(key, value)
-        return (key if context.key_rotary is None else rotate(key, context.key_rotary)), value
+        if context.key_rotary is not None:
+            cosines, sines = (part[:, :, -key.shape[2] :] for part in context.key_rotary)
+            key = rotate(key, (cosines, sines))
+        return key, value
 
     def _source(self, context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
         """Give keys and values of the source, computed once where there is a cache."""
@@ -129,8 +133,8 @@ class Attention(nn.Module):
         return bias if mask is None else bias.masked_fill(~mask, -math.inf)
 
     def _weights(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
-        """(batch, heads, time, keys), float32."""
-        scores = query.float() @ self._for_each_query(key).float().transpose(-1, -2) * self.scale
+        """(batch, heads, time, keys), float32; scores are taken in the dtype of query and key."""
+        scores = query @ self._for_each_query(key).transpose(-1, -2) * self.scale
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
         mask = self._mask(context, key.shape[2], scores.dtype)
@@ -139,7 +143,7 @@ class Attention(nn.Module):
             mask = mask.tril(scores.shape[-1] - scores.shape[-2])
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-        return scores.softmax(-1)
+        return scores.float().softmax(-1)
 
     def _for_each_query(self, heads: Tensor) -> Tensor:
         """Repeat key or value heads for the query heads that share them."""

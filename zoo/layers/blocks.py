@@ -58,13 +58,15 @@ class PreNormLayer(nn.Module):
         feedforward: nn.Module,
         feedforward_norm: nn.Module,
         dropout: float = 0.0,
+        drop_feedforward: bool = True,
         cross_attention: nn.Module | None = None,
         cross_attention_norm: nn.Module | None = None,
         attention_output_norm: nn.Module | None = None,
         feedforward_output_norm: nn.Module | None = None,
     ) -> None:
-        """dropout: of the sublayers' outputs. cross_attention: over a source, between the two; its norm comes with it.
+        """dropout: of the sublayers' outputs. drop_feedforward: False where only what attention gives is dropped.
 
+        cross_attention: over a source, between the two; its norm comes with it.
         attention_output_norm, feedforward_output_norm: of what a sublayer gives, before it is added (Gemma Team 2024).
         """
         super().__init__()
@@ -77,6 +79,7 @@ class PreNormLayer(nn.Module):
         self.feedforward = feedforward
         self.feedforward_output_norm = feedforward_output_norm or nn.Identity()
         self.dropout = nn.Dropout(dropout)
+        self.drop_feedforward = drop_feedforward
 
     def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
         """hidden: (batch, time, hidden). Returns its shape."""
@@ -84,8 +87,8 @@ class PreNormLayer(nn.Module):
         hidden = hidden + self.dropout(self.attention_output_norm(mixed))
         if self.cross_attention is not None and self.cross_attention_norm is not None:
             hidden = hidden + self.dropout(self.cross_attention(self.cross_attention_norm(hidden), context, cache))
-        fed = self.feedforward_output_norm(self.feedforward(self.feedforward_norm(hidden)))
-        output: Tensor = hidden + self.dropout(fed)
+        fed: Tensor = self.feedforward_output_norm(self.feedforward(self.feedforward_norm(hidden)))
+        output: Tensor = hidden + (self.dropout(fed) if self.drop_feedforward else fed)
         return output
 
 
@@ -113,7 +116,7 @@ class ParallelLayer(nn.Module):
         """hidden: (batch, time, hidden). Returns its shape."""
         mixed: Tensor = self.dropout(self.attention(self.attention_norm(hidden), context, cache))
         output: Tensor = self.dropout(self.feedforward(self.feedforward_norm(hidden)))
-        return hidden + mixed + output
+        return output + mixed + hidden
 
 
 class LayerGroup(nn.ModuleList):

@@ -21,7 +21,7 @@ class LayerCache:
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None  # cross-attention's, computed once
         self._kept = capacity if window is None else window + SLACK
-        self._capacity = capacity if window is None else min(capacity, self._kept + CHUNK)
+        self.capacity = capacity if window is None else min(capacity, self._kept + CHUNK)
         self._stored = 0
         self._memory: tuple[Tensor, Tensor] | None = None
 
@@ -29,12 +29,12 @@ class LayerCache:
         """Add new positions, (batch, kv_heads, time, head_dim), and give all that are kept, the new ones last."""
         time = key.shape[2]
         if self._memory is None:
-            shape = (*key.shape[:2], self._capacity, key.shape[3])
+            shape = (*key.shape[:2], self.capacity, key.shape[3])
             self._memory = key.new_empty(shape), value.new_empty(shape)
         self.length += time
-        if self._stored + time > self._capacity:
+        if self._stored + time > self.capacity:
             self._make_room()
-        if self._stored + time > self._capacity:
+        if self._stored + time > self.capacity:
             return self._too_many(key, value)
         start, self._stored = self._stored, self._stored + time
         keys, values = self._memory

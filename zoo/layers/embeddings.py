@@ -16,10 +16,12 @@ class TokenEmbeddings(nn.Module):
         norm: nn.Module | None = None,
         dropout: float = 0.0,
         scale: float = 1.0,
+        round_scale: bool = True,
     ) -> None:
         """positions: from numbers to vectors, a table or SinusoidalPositions; first_position: of the first token in it.
 
-        norm: applied to the sum. scale: of the token embeddings; it is rounded to their dtype, as in training.
+        norm: applied to the sum. scale: of the token embeddings. round_scale: whether the scale itself is rounded to
+        their dtype, where it was in training.
         """
         super().__init__()
         self.tokens = tokens
@@ -28,6 +30,7 @@ class TokenEmbeddings(nn.Module):
         self.norm = norm
         self.dropout = nn.Dropout(dropout)
         self.scale = scale
+        self.round_scale = round_scale
 
     def forward(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """input_ids: int64 (batch, time); positions: int64, broadcastable to it; token_type_ids are not read.
@@ -35,8 +38,10 @@ class TokenEmbeddings(nn.Module):
         Returns the first hidden states (batch, time, hidden).
         """
         hidden: Tensor = self.tokens(input_ids)
-        if self.scale != 1.0:
+        if self.scale != 1.0 and self.round_scale:
             hidden = hidden * torch.full((), self.scale, dtype=hidden.dtype, device=hidden.device)
+        elif self.scale != 1.0:
+            hidden = hidden * self.scale
         if self.positions is not None:
             hidden = hidden + self.positions(positions + self.first_position).to(hidden.dtype)
         if self.norm is not None:

@@ -1,6 +1,7 @@
 """Heads: what turns the last hidden state into a task's answer. All are called as head(hidden, input_ids, attention_mask)."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,39 @@ class TokenClassifier(nn.Module):
         return logits
 
 
+class TransformedClassifier(nn.Module):
+    """A linear layer over states that went through a dense layer, an activation and a norm (Warner et al. 2024)."""
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        num_labels: int,
+        activation: str,
+        norm: nn.Module,
+        dropout: float,
+        dense_bias: bool = True,
+        pooling: Literal["cls", "mean"] | None = None,
+    ) -> None:
+        """dropout: before the last layer. pooling: None for one score per label and token; else per label and text, from
+        the first token's state or from the mean of all.
+        """
+        super().__init__()
+        self.pooling = pooling
+        self.dense = nn.Linear(hidden_size, hidden_size, bias=dense_bias)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """hidden: (batch, time, hidden). Returns logits (batch, time, labels), or (batch, labels) where it pools."""
+        if self.pooling is not None:
+            hidden = (first_token if self.pooling == "cls" else mean_token)(hidden, attention_mask)
+        logits: Tensor = self.classifier(self.dropout(self.norm(self.activation(self.dense(hidden)))))
+        return logits
+
+
 class MaskedLanguageModel(nn.Module):
     """A transformed hidden state scored against every token of the vocabulary (Devlin et al. 2018, task #1)."""
 
@@ -73,20 +107,22 @@ class MaskedLanguageModel(nn.Module):
         activation: str,
         norm: nn.Module,
         tied: bool,
+        bias: bool = True,
+        dense_bias: bool = True,
         bias_twice: bool = True,
     ) -> None:
         """tokens: the backbone's token embedding, whose weight the decoder shares if `tied`. norm: of its width.
 
-        bias_twice: whether checkpoints name the bias a second time beside the decoder; only tied ones hold one value
-        for both.
+        bias: of the decoder. bias_twice: whether checkpoints name it a second time beside the decoder; only tied ones
+        hold one value for both.
         """
         super().__init__()
         vocab_size, embedding_size = tokens.weight.shape
-        self.dense = nn.Linear(hidden_size, embedding_size)
+        self.dense = nn.Linear(hidden_size, embedding_size, bias=dense_bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm
         self.bias = nn.Parameter(torch.empty(vocab_size)) if bias_twice else None
-        self.decoder = nn.Linear(embedding_size, vocab_size)
+        self.decoder = nn.Linear(embedding_size, vocab_size, bias=bias)
         if tied:
             self.decoder.weight = tokens.weight
             self.decoder.bias = self.decoder.bias if self.bias is None else self.bias
@@ -183,3 +219,11 @@ def first_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
         return hidden[:, 0]
     first = attention_mask.long().argmax(-1)
     return hidden[torch.arange(hidden.shape[0], device=hidden.device), first]
+
+
+def mean_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Give the mean of each row's hidden states at its attended tokens: (batch, hidden)."""
+    if attention_mask is None:
+        return hidden.mean(1)
+    attended = attention_mask.long()[:, :, None]
+    return (hidden * attended).sum(1) / attended.sum(1).clamp(min=1)

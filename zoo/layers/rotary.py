@@ -32,18 +32,20 @@ class Rotary:
         slow_rotations: float = 1.0,
         whole_dimensions: bool = True,
         sharpening: float = 1.0,
+        upcast: bool = False,
     ) -> None:
         """dim: how many of a head's dimensions are rotated. original_length: the longest text of pretraining, in tokens.
 
         low_frequency_factor, high_frequency_factor: llama3's ramp, in wavelengths per original_length.
         fast_rotations, slow_rotations: yarn's ramp, in rotations within original_length; whole_dimensions: whether its
-        ends are rounded outwards. sharpening: yarn's factor of cosines and sines.
+        ends are rounded outwards. sharpening: yarn's factor of cosines and sines. upcast: whether heads turn in float32
+        in any dtype, and are rounded once.
         """
         self.dim, self.base = dim, base
         self.scaling, self.factor, self.original_length = scaling, factor, original_length
         self.low_frequency_factor, self.high_frequency_factor = low_frequency_factor, high_frequency_factor
         self.fast_rotations, self.slow_rotations = fast_rotations, slow_rotations
-        self.whole_dimensions, self.sharpening = whole_dimensions, sharpening
+        self.whole_dimensions, self.sharpening, self.upcast = whole_dimensions, sharpening, upcast
         self._frequencies = {"cpu": self._scaled(_frequencies(base, dim))}  # real even where modules are built on meta
 
     @property
@@ -52,8 +54,9 @@ class Rotary:
         return self.scaling == "dynamic"
 
     def __call__(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Give cosines and sines, (batch or 1, 1, time, dim), in dtype; angles are taken in float32.
+        """Give cosines and sines, (batch or 1, 1, time, dim), rounded to dtype; angles are taken in float32.
 
+        They are float32 tensors where heads turn in that.
         positions: int64 (batch or 1, time); with dynamic scaling all of the text's, from the first on.
         """
         if self.depends_on_length:
@@ -62,7 +65,8 @@ class Rotary:
             frequencies = self._on(positions.device)[None, None, :]
         angles = positions[:, :, None].float() * frequencies
         angles = torch.cat([angles, angles], -1)[:, None]
-        return (angles.cos() * self.sharpening).to(dtype), (angles.sin() * self.sharpening).to(dtype)
+        cosines, sines = (angles.cos() * self.sharpening).to(dtype), (angles.sin() * self.sharpening).to(dtype)
+        return (cosines.float(), sines.float()) if self.upcast else (cosines, sines)
 
     def _on(self, device: torch.device) -> Tensor:
         """Give the frequencies, moved once a device."""
@@ -115,5 +119,5 @@ def rotate(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     dim = cosines.shape[-1]
     turned, rest = heads[..., :dim], heads[..., dim:]
     first, second = turned.chunk(2, -1)
-    turned = turned * cosines + torch.cat([-second, first], -1) * sines
+    turned = (turned * cosines + torch.cat([-second, first], -1) * sines).to(heads.dtype)
     return turned if rest.shape[-1] == 0 else torch.cat([turned, rest], -1)

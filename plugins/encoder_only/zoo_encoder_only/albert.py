@@ -91,8 +91,8 @@ def build(spec: AlbertSpec) -> Encoder:
     """Give the backbone."""
     from torch import nn
 
-    from zoo.layers.embeddings import LearnedEmbeddings
     from zoo.layers.blocks import LayerGroup, PostNormLayer
+    from zoo.layers.embeddings import LearnedEmbeddings
     from zoo.layers.stacks import Encoder
 
     def layer() -> PostNormLayer:
@@ -159,6 +159,9 @@ def zoo_architectures() -> Sequence[Architecture]:
             heads=HEADS,
             paper="ALBERT: A Lite BERT for Self-supervised Learning of Language Representations "
             "(https://arxiv.org/abs/1909.11942)",
+            summary="ALBERT is a BERT whose layers share one set of parameters, and whose narrow token embeddings "
+            "are projected to the width of the hidden states. It has far fewer parameters than a BERT of its width, "
+            "and takes as long to run.",
             # Unusual values, so that one that is not heeded shows; layers of both kinds of sharing.
             toy_sizes={
                 "embedding_size": 14,

@@ -130,6 +130,9 @@ def zoo_architectures() -> Sequence[Architecture]:
             layout=LAYOUT,
             heads=HEADS,
             paper="BERT: Pre-training of Deep Bidirectional Transformers (https://arxiv.org/abs/1810.04805)",
+            summary="BERT is an encoder with learned positions, token types, and a norm after each sublayer, "
+            "pretrained to fill in masked words from what stands on both sides. Its relatives here change its "
+            "pretraining, share its layers, leave some out, or replace its positions.",
             # Unusual values, so that one that is not heeded shows.
             toy_sizes={"hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "type_vocab_size": 3},
         )

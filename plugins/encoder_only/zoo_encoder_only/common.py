@@ -67,8 +67,8 @@ def build_layer(
     from torch import nn
 
     from zoo.layers.attention import Attention
-    from zoo.layers.feedforward import FeedForward
     from zoo.layers.blocks import PostNormLayer
+    from zoo.layers.feedforward import FeedForward
 
     width, heads, inner = spec.hidden_size, spec.num_attention_heads, spec.intermediate_size
     return PostNormLayer(

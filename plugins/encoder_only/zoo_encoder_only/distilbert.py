@@ -169,6 +169,8 @@ def zoo_architectures() -> Sequence[Architecture]:
             layout=LAYOUT,
             heads=HEADS,
             paper="DistilBERT, a distilled version of BERT (https://arxiv.org/abs/1910.01108)",
+            summary="DistilBERT is BERT with half of its layers, trained to give the answers of the whole. It has "
+            "neither token types nor a pooler.",
             toy_sizes={"activation": "relu"},
         )
     ]

@@ -151,6 +151,9 @@ def zoo_architectures() -> Sequence[Architecture]:
             heads=HEADS,
             paper="ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators "
             "(https://arxiv.org/abs/2003.10555)",
+            summary="ELECTRA is a BERT trained to tell which tokens of a text another model has put there, so that "
+            "it learns from every token and not from the masked ones alone. Its embeddings may be narrower than its "
+            "hidden states, and it has no pooler.",
             # Unusual values, so that one that is not heeded shows.
             toy_sizes={"embedding_size": 14, "hidden_act": "relu", "layer_norm_eps": 1e-3, "type_vocab_size": 3},
         )

@@ -123,7 +123,7 @@ def _masked_language_model(spec: RobertaSpec, backbone: nn.Module, num_labels: i
     return build_masked_language_model(spec, backbone, activation="gelu", layer_norm_eps=spec.layer_norm_eps)
 
 
-def _architecture(name: str, family: str, paper: str) -> Architecture:
+def _architecture(name: str, family: str, paper: str, summary: str) -> Architecture:
     """family: what the Hub's class names begin with."""
     heads = (
         pooled_features(family, *POOLER_ROWS),
@@ -155,6 +155,7 @@ def _architecture(name: str, family: str, paper: str) -> Architecture:
         layout=LAYOUT,
         heads=heads,
         paper=paper,
+        summary=summary,
         toy_sizes={"hidden_act": "relu", "layer_norm_eps": 1e-3, "type_vocab_size": 3, "pad_token_id": 2},
     )
 
@@ -167,13 +168,22 @@ def zoo_architectures() -> Sequence[Architecture]:
             "roberta",
             "Roberta",
             "RoBERTa: A Robustly Optimized BERT Pretraining Approach (https://arxiv.org/abs/1907.11692)",
+            "RoBERTa is BERT trained longer, on more text, with byte-level tokens, and without the question whether "
+            "two sentences follow each other. Its positions are counted from the one after the padding token's id, "
+            "and its text classifier has two layers of its own in place of the pooler.",
         ),
         _architecture(
-            "camembert", "Camembert", "CamemBERT: a Tasty French Language Model (https://arxiv.org/abs/1911.03894)"
+            "camembert",
+            "Camembert",
+            "CamemBERT: a Tasty French Language Model (https://arxiv.org/abs/1911.03894)",
+            "CamemBERT is RoBERTa trained on French text from the web. Only the vocabulary, made by SentencePiece, "
+            "and the Hub's class names differ.",
         ),
         _architecture(
             "xlm-roberta",
             "XLMRoberta",
             "Unsupervised Cross-lingual Representation Learning at Scale (https://arxiv.org/abs/1911.02116)",
+            "XLM-RoBERTa is RoBERTa trained on text in a hundred languages, with a SentencePiece vocabulary of 250 "
+            "thousand tokens. In its base size most of the parameters are token embeddings.",
         ),
     ]

@@ -1,0 +1,1 @@
+"""Decoder-only architectures for Zoo. One module an architecture; see each for its paper."""

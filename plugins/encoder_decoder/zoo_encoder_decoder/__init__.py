@@ -1,0 +1,1 @@
+"""Encoder-decoder architectures for Zoo. One module an architecture; see each for its paper."""
