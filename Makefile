@@ -13,7 +13,7 @@ PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub test test-all lint format clean
+.PHONY: setup demo hub docs test test-all lint format clean
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ demo: $(VENV)/.demo
 # A hub on this machine with the demo's checkpoint in it, for the examples in README.md.
 hub: $(VENV)/.demo
 	$(BIN)/python docs/demo.py serve
+
+# The pages that are made from the plugins.
+docs: setup
+	$(BIN)/python docs/make_pages.py
 
 # A process a core, and a thread a process: at the tests' sizes more threads cost more than they give.
 test: setup lint

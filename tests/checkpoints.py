@@ -146,3 +146,8 @@ def assert_same_bytes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor
         assert found[name].dtype == tensor.dtype, name
         assert found[name].shape == tensor.shape, name
         assert found[name].contiguous().view(torch.uint8).equal(tensor.contiguous().view(torch.uint8)), name
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as errors list them: twelve, and how many more."""
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

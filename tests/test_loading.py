@@ -16,6 +16,7 @@ from tests.checkpoints import (
     assert_same_bytes,
     change_config,
     label_keys,
+    listed,
     read_tensors,
     write_checkpoint,
     write_tensors,
@@ -313,7 +314,7 @@ def test_a_model_type_that_nobody_provides_names_those_that_are_installed(tmp_pa
     change_config(tmp_path, model_type="mamba")
     assert refused(tmp_path, UnknownArchitecture) == (
         "No installed plugin provides the architecture 'mamba'; installed: "
-        f"{', '.join(sorted(info.name for info in zoo.list_architectures()))}. "
+        f"{listed([info.name for info in zoo.list_architectures()])}. "
         "No known plugin provides it; zoo arch list shows what is installed"
     )
 

@@ -280,7 +280,7 @@ def test_a_whole_config_dictionary_of_transformers_comes_back_as_it_was() -> Non
 def test_a_spec_without_an_original_is_written_whole_and_read_again() -> None:
     spec = zoo.make_spec("bert", hidden_size=128)
     config = json.loads(json.dumps(spec.to_config()))
-    assert set(config) == set(BertSpec.model_fields)
+    assert set(config) == {name for name, value in spec if value is not None}
     assert BertSpec.from_config(config) == spec
 
 

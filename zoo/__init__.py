@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.hub.pulling import pull
     from zoo.loading import build, load, make_spec
     from zoo.model import Model
+    from zoo.planning import Plan, plan
     from zoo.publishing import push
     from zoo.tasks.fill_mask import Fill
     from zoo.tasks.question_answering import Answer
@@ -43,6 +44,7 @@ _HOMES = {
     "Layout": "zoo.checkpoint.layout",
     "Manifest": "zoo.checkpoint.manifest",
     "Model": "zoo.model",
+    "Plan": "zoo.planning",
     "ZooError": "zoo.errors",
     "build": "zoo.loading",
     "finetune": "zoo.training.finetuning",
@@ -52,13 +54,14 @@ _HOMES = {
     "list_checkpoints": "zoo.hub.catalogue",
     "load": "zoo.loading",
     "make_spec": "zoo.loading",
+    "plan": "zoo.planning",
     "pull": "zoo.hub.pulling",
     "push": "zoo.publishing",
 }
 __all__ = [
     "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
-    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "ZooError", "build", "finetune", "get_architecture", "hookimpl",
-    "list_architectures", "list_checkpoints", "load", "make_spec", "pull", "push",
+    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "Plan", "ZooError", "build", "finetune",
+    "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load", "make_spec", "plan", "pull", "push",
 ]  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from zoo.errors import InvalidConfiguration
 
@@ -25,6 +26,40 @@ def preferred() -> Mapping[str, str]:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise InvalidConfiguration(configuration_path(), "[prefer] must give a distribution's name for each name")
     return table
+
+
+Policy = Literal["off", "warn", "require"]
+
+
+@dataclass(frozen=True)
+class SignaturePolicy:
+    """Whether checkpoints of a namespace must be signed, and the files of the public keys that are trusted for it."""
+
+    policy: Policy = "off"
+    keys: tuple[Path, ...] = ()
+
+
+def signature_policy(namespace: str) -> SignaturePolicy:
+    """Give the policy for a namespace on a hub: its own table under `[signatures]`, else that of "*", else off.
+
+        [signatures.acme]
+        policy = "require"        # or "warn", or "off"
+        keys = ["acme.pub.pem"]   # paths beside the configuration file, or absolute
+
+    Raises InvalidConfiguration.
+    """
+    path, tables = configuration_path(), _read().get("signatures", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise InvalidConfiguration(path, "[signatures] must hold a table for each namespace, such as [signatures.acme]")
+    name = next((name for name in tables if name.lower() == namespace.lower()), "*")
+    table = tables.get(name, {})
+    policy, keys = table.get("policy", "warn" if table else "off"), table.get("keys", [])
+    known = set(table) <= {"policy", "keys"} and policy in get_args(Policy)
+    if not known or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise InvalidConfiguration(
+            path, f'[signatures.{name}] takes policy, one of "off", "warn" and "require", and keys, a list of files'
+        )
+    return SignaturePolicy(policy, tuple(path.parent / Path(key).expanduser() for key in keys))
 
 
 def _read() -> Mapping[str, Any]:

@@ -21,6 +21,11 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
+def _short(value: object, limit: int = 300) -> str:
+    text = str(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 # --- what the user typed ----------------------------------------------------------------------------------------------
 
 
@@ -208,6 +213,45 @@ class RefusedContent(ZooError):
         super().__init__(f"{where} was refused: {reason}. {cure}")
 
 
+class CanaryMismatch(ZooError):
+    """A checkpoint gives other token ids or numbers here than when it was published."""
+
+    def __init__(
+        self,
+        where: str,
+        text: str | None,
+        what: str,
+        found: object,
+        expected: object,
+        written_by: Mapping[str, str],
+        here: Mapping[str, str],
+    ) -> None:
+        self.where, self.text, self.what, self.found, self.expected = where, text, what, found, expected
+        self.written_by, self.here = dict(written_by), dict(here)
+        changed = [
+            f"{name} {written_by.get(name, 'absent')} then, {here.get(name, 'absent')} here"
+            for name in sorted({*written_by, *here})
+            if written_by.get(name) != here.get(name)
+        ]
+        of = "" if text is None else f" for the text {text!r}"
+        super().__init__(
+            f"'{where}' does not give here what its canary (zoo.json) says{of}: {what}: found {_short(found)}, expected "
+            f"{_short(expected)}. {'; '.join(changed) or 'The versions are the same'}. Its files or what reads them have "
+            "changed: check the files with zoo verify, or install the versions that wrote it"
+        )
+
+
+class CanaryMissing(ZooError):
+    """Asked to verify a checkpoint that has no canary."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"'{where}' has no canary (zoo.json), so there is nothing to compare its answers with. Load it without "
+            "verify=True; a push with Zoo writes one"
+        )
+
+
 class TokenizerMissing(ZooError):
     """The checkpoint has no tokenizer that Zoo can read."""
 
@@ -330,6 +374,32 @@ class DigestMismatch(ZooError):
         super().__init__(f"'{file}' has the digest {actual}, but {promised_by} promises {expected}. {cure}")
 
 
+class LockConflict(ZooError):
+    """A revision was asked for, and the project's lock holds another."""
+
+    def __init__(self, reference: str, locked: str, commit: str, lock: Path) -> None:
+        self.reference, self.locked, self.commit, self.lock = reference, locked, commit, lock
+        super().__init__(
+            f"'{reference}' was asked for, and {lock} holds '{locked}' at {commit[:12]}. Leave the revision out to get that; "
+            f"to move on: zoo lock update {locked}; to hold this one too: zoo lock add {reference}"
+        )
+
+
+class LockNotMet(ZooError):
+    """What a lock holds is not what there is."""
+
+    def __init__(self, lock: Path, differences: Mapping[str, Sequence[str]], held: int) -> None:
+        self.lock, self.differences, self.held = lock, {key: tuple(found) for key, found in differences.items()}, held
+        lines = "".join(
+            f"\n  {reference}:" + "".join(f"\n    {difference}" for difference in found)
+            for reference, found in self.differences.items()
+        )
+        super().__init__(
+            f"{len(differences)} of {held} references are not as {lock} holds them:{lines}\n"
+            f"Where that change is meant, take it into the lock with: zoo lock update {' '.join(self.differences)}"
+        )
+
+
 class PushConflict(ZooError):
     """Somebody else committed in between."""
 
@@ -341,9 +411,44 @@ class PushConflict(ZooError):
         )
 
 
+class PushInterrupted(ZooError):
+    """The upload, or the commit at its end, broke off."""
+
+    def __init__(self, repo_id: str, endpoint: str, reason: str, parent: str) -> None:
+        self.repo_id, self.endpoint, self.reason, self.parent = repo_id, endpoint, reason, parent
+        super().__init__(
+            f"The push to '{repo_id}' at {endpoint} broke off: {reason}. Nothing is half done: the repository has the files "
+            f"of {parent[:12]}, or where only the last answer was lost, all of the new ones. Push again; large files "
+            "that arrived are not sent twice"
+        )
+
+
 class PushRefused(ZooError):
     """A check before a push, by Zoo or by a plugin, said no."""
 
     def __init__(self, repo_id: str, reason: str) -> None:
         self.repo_id, self.reason = repo_id, reason
         super().__init__(f"The push to '{repo_id}' was refused: {reason}. Nothing was uploaded")
+
+
+class SignatureRefused(ZooError):
+    """A checkpoint is not signed as the user's policy asks for."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"The signature of '{where}' does not hold: {reason}. Ask its author for a signed one, or change what is asked "
+            "for under [signatures] in the configuration"
+        )
+
+
+class SignatureWarning(UserWarning):
+    """As SignatureRefused, where the policy is to warn."""
+
+
+class ExtraMissing(ZooError):
+    """An optional part of Zoo is not installed."""
+
+    def __init__(self, extra: str, what: str, reason: str) -> None:
+        self.extra, self.what, self.reason = extra, what, reason
+        super().__init__(f"For {what} Zoo needs more packages ({reason}). Try: pip install 'zoo[{extra}]'")

@@ -270,6 +270,6 @@ class Model(nn.Module):
 
         max_shard_size: the largest file of weights, such as "500MB".
         """
-        from zoo.publishing import save
+        from zoo.saving import save
 
         save(self, Path(folder), max_shard_size)

@@ -185,6 +185,8 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     content = bytearray(VALID)
     header_end = 8 + struct.unpack("<Q", VALID[:8])[0]
     for _ in range(draw(st.integers(1, 3))):
+        if not content:
+            break
         position = draw(st.integers(0, min(header_end, len(content) - 1) if draw(st.booleans()) else len(content) - 1))
         kind = draw(st.sampled_from(["flip", "digit", "put in", "take out", "truncate"]))
         if kind == "flip":

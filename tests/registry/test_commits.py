@@ -299,18 +299,13 @@ def test_a_commit_request_longer_than_allowed_is_refused(registry_with, lines):
         assert (answer.status_code, answer.json()) == (413, expected)
 
 
-def test_a_commit_needs_a_token_a_branch_and_no_pull_request(hub, api, stranger, commit, lines):
+def test_a_commit_needs_a_token_and_a_branch(hub, api, stranger, commit, lines):
     body = lines.body(lines.header(), lines.file("a"))
     assert stranger.post(f"/api/models/{REPO}/commit/main", content=body).status_code == 401
     with pytest.raises(RevisionNotFoundError):
         api.upload_file(repo_id=REPO, path_in_repo="a", path_or_fileobj=b"a", revision="none")
     answer = commit(lines.header(), lines.file("a"), branch=head(api))
     assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "RevisionNotFound")
-    with pytest.raises(HfHubHTTPError) as refused:
-        api.upload_file(repo_id=REPO, path_in_repo="a", path_or_fileobj=b"a", create_pr=True)
-    assert refused.value.response.json() == {
-        "error": "Pull requests are not supported here. Commit to a branch instead: create_branch, then commit."
-    }
 
 
 def test_preupload_sends_large_and_binary_files_through_lfs(registry_with):

@@ -8,7 +8,7 @@ import json
 import math
 import reprlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,24 @@ class TensorHeader:
 
 def read_header(path: Path) -> dict[str, TensorHeader]:
     """Give every tensor's header by name, in the order of the bytes. Raises CorruptFile."""
-    size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        length_bytes = file.read(8)
-        if len(length_bytes) < 8:
-            raise CorruptFile(path, f"it has {size_bytes} bytes, too few for a safetensors header")
-        (length,) = struct.unpack("<Q", length_bytes)
-        if length > HEADER_LIMIT_BYTES:
-            raise CorruptFile(path, f"its header claims {length} bytes; at most {HEADER_LIMIT_BYTES} are accepted")
-        if 8 + length > size_bytes:
-            raise CorruptFile(path, f"its header claims {length} bytes, and the file has {size_bytes}")
-        return parse_header(file.read(length), size_bytes - 8 - length, path)
+        return read_header_from(file.read, path.stat().st_size, path)
+
+
+def read_header_from(read: Callable[[int], bytes], size_bytes: int, path: Path | str) -> dict[str, TensorHeader]:
+    """Give the headers of a file that is read from its beginning by `read(count)`, no further than they reach.
+
+    size_bytes: of the whole file. path: for the message. Raises CorruptFile.
+    """
+    length_bytes = read(8)
+    if len(length_bytes) < 8:
+        raise CorruptFile(path, f"it has {size_bytes} bytes, too few for a safetensors header")
+    (length,) = struct.unpack("<Q", length_bytes)
+    if length > HEADER_LIMIT_BYTES:
+        raise CorruptFile(path, f"its header claims {length} bytes; at most {HEADER_LIMIT_BYTES} are accepted")
+    if 8 + length > size_bytes:
+        raise CorruptFile(path, f"its header claims {length} bytes, and the file has {size_bytes}")
+    return parse_header(read(length), size_bytes - 8 - length, path)
 
 
 def parse_header(text: bytes, data_bytes: int, path: Path | str) -> dict[str, TensorHeader]:

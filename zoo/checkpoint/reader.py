@@ -27,8 +27,13 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CorruptFile(path, "it is not there")
     if path.stat().st_size > JSON_LIMIT_BYTES:
         raise CorruptFile(path, f"it has more than {JSON_LIMIT_BYTES} bytes")
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(text: bytes, path: Path | str) -> dict[str, Any]:
+    """Give the JSON object in a text. path: for the message. Raises CorruptFile."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CorruptFile(path, f"it is not valid JSON ({error})") from None
     if not isinstance(value, dict):
@@ -114,19 +119,34 @@ def shard_names(index: Mapping[str, Any], path: Path | str) -> list[str]:
 
 def _open_shards(folder: Path, index: Path) -> Weights:
     content = read_json(index)
+    present = {path.name: path for path in folder.iterdir() if path.is_file()}
+    shards: dict[str, Mapping[str, TensorHeader]] = {}
+    for name in shard_names(content, index):
+        if name not in present:
+            raise CorruptFile(index, f"it names the shard {name}, which is not there")
+        shards[name] = read_header(present[name])
+    return join_shards(content, index, shards, present)
+
+
+def join_shards(
+    content: Mapping[str, Any],
+    index: Path | str,
+    shards: Mapping[str, Mapping[str, TensorHeader]],
+    paths: Mapping[str, Path],
+) -> Weights:
+    """Give the tensors of all shards as one, where index and shards agree. shards, paths: by file name.
+
+    content: of the index, its names checked by shard_names. Raises CorruptFile.
+    """
     headers: dict[str, TensorHeader] = {}
     files: dict[str, Path] = {}
-    present = {path.name: path for path in folder.iterdir() if path.is_file()}
-    for name in shard_names(content, index):
-        shard = present.get(name)
-        if shard is None:
-            raise CorruptFile(index, f"it names the shard {name}, which is not there")
-        for tensor, header in read_header(shard).items():
+    for name, shard in shards.items():
+        for tensor, header in shard.items():
             if content["weight_map"].get(tensor) != name:
                 raise CorruptFile(
                     index, f"the shard {name} holds '{tensor}', which its weight_map does not place there"
                 )
-            headers[tensor], files[tensor] = header, shard
+            headers[tensor], files[tensor] = header, paths[name]
     absent = set(content["weight_map"]) - set(headers)
     if absent:
         raise CorruptFile(index, f"no shard holds '{min(absent)}', which its weight_map names")

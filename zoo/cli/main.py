@@ -15,6 +15,7 @@ from zoo.errors import ZooError
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
     "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "list", "show", "search", "verify", "rm")),
+    "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
     "Models": ("zoo.cli.models", ("run", "embed", "finetune")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }

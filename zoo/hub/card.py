@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 CARD_FILE = "README.md"
+CARD_LIMIT_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says. metrics: by name. settings: of the training. emissions: kg of CO2 equivalent."""
+    """What a card says.
+
+    kept: metadata of an earlier card of these weights, see `read_kept`. base: what the model was fine-tuned from.
+    metrics: by name. settings: of the training. emissions: kg of CO2 equivalent.
+    """
 
     repo_id: str
     architecture: str
     task: str
     parameters: int
     labels: tuple[str, ...] = ()
-    license: str | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
     base: str | None = None
     base_commit: str | None = None
     examples: int | None = None
@@ -45,16 +50,16 @@ def write_card(facts: CardFacts) -> str:
         for metric, value in facts.metrics.items()
         if facts.evaluated and metric != "train_loss"
     ]
+    kept = {**facts.kept, **({"base_model": facts.base} if facts.base else {})}
     data = ModelCardData(
-        license=facts.license,
         library_name="zoo",
         pipeline_tag=facts.task,
         tags=["zoo", facts.architecture],
-        base_model=facts.base,
         metrics=[result.metric_type for result in results] or None,
         model_name=name if results else None,
         eval_results=results or None,
         co2_eq_emissions=None if facts.emissions is None else _emissions(facts.emissions),
+        **kept,
     )
     return f"---\n{data.to_yaml().strip()}\n---\n\n# {name}\n\n{_prose(facts)}"
 
@@ -84,16 +89,31 @@ def _prose(facts: CardFacts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def read_license(folder: Path) -> str | None:
-    """Give the license that the card in a checkpoint's folder names, or None."""
+KEPT_KEYS = ("license", "license_name", "license_link", "base_model", "language")
+
+
+def read_kept(folder: Path) -> dict[str, Any]:
+    """Give what the card in a checkpoint's folder says of its license and origin: that holds for what is made of it."""
+    path = folder / CARD_FILE
+    if not path.is_file() or check_card(path) is not None:
+        return {}  # somebody else's card: whatever is wrong with it, it says nothing
     from huggingface_hub import ModelCard
 
-    path = folder / CARD_FILE
-    if not path.is_file():
-        return None
+    data = ModelCard(path.read_text(encoding="utf-8")).data.to_dict()  # type: ignore[no-untyped-call]
+    return {key: data[key] for key in KEPT_KEYS if isinstance(data.get(key), str | list)}
+
+
+def check_card(path: Path) -> str | None:
+    """Say what is wrong with a card's metadata, by the library's own card classes, or None."""
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    if path.stat().st_size > CARD_LIMIT_BYTES:
+        return f"it has more than {CARD_LIMIT_BYTES} bytes"
     try:
-        data = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-    except Exception:  # somebody else's card: whatever is wrong with it, it names no license
-        return None
-    license_name = getattr(data, "license", None)
-    return license_name if isinstance(license_name, str) else None
+        ModelCard(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        return " ".join(str(error).split())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # what these classes raise
+        return str(error)
+    return None

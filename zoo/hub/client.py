@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -21,16 +21,22 @@ from zoo.errors import (
     GatedRepository,
     HubUnreachable,
     PushConflict,
+    PushInterrupted,
     RateLimited,
     RefusedContent,
     RepositoryNotFound,
     RevisionNotFound,
 )
+from zoo.hub.ranges import read_range
 from zoo.hub.transfer import Advance, fetch, file_url
 from zoo.references import is_commit
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+
+Token = str | Literal[False] | None
+"""None for HF_TOKEN or the one stored by `hf auth`; False for none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,14 @@ class Found:
     downloads: int | None
 
 
+@dataclass(frozen=True)
+class Landed:
+    """What a commit became. pull_request: its address, where one was opened instead of moving the main branch."""
+
+    commit: str
+    pull_request: str | None = None
+
+
 def default_endpoint() -> str:
     """Give the hub's address: HF_ENDPOINT, or the public Hub."""
     from huggingface_hub import constants
@@ -68,8 +82,8 @@ def is_offline() -> bool:
 class HubClient:
     """A hub at one address, with the user's token where there is one."""
 
-    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
-        """endpoint: None for HF_ENDPOINT or the public Hub; token: None for HF_TOKEN or the one stored by `hf auth`."""
+    def __init__(self, endpoint: str | None = None, token: Token = None) -> None:
+        """endpoint: None for HF_ENDPOINT or the public Hub."""
         self.endpoint = (endpoint or default_endpoint()).rstrip("/")
         self._token = token
 
@@ -112,6 +126,18 @@ class HubClient:
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
             fetch(url, listing.files[name], blob, name, self._headers, advance)
 
+    def read(self, listing: Listing, name: str, start: int, end: int) -> bytes:
+        """Give the bytes [start, end) of a file, not verified; no more than `end` bytes of any answer are taken in.
+
+        Raises HubUnreachable where fewer come, and the errors of `_translated`.
+        """
+        url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
+        with self._translated(listing.repo_id, listing.commit, f"reading '{name}' of '{listing.repo_id}'"):
+            content = read_range(url, start, end, self._headers)
+        if len(content) != end - start:
+            raise HubUnreachable(self.endpoint, f"it gave {len(content)} of {end - start} bytes of '{name}'")
+        return content
+
     def search(self, text: str, limit: int = 20) -> list[Found]:
         """Give repositories whose name fits a text."""
         with self._translated(text, None, "searching"):
@@ -128,33 +154,54 @@ class HubClient:
         with self._translated(repo_id, None, f"creating '{repo_id}'"):
             self._api.create_repo(repo_id, private=private, exist_ok=True)
 
-    def commit(self, repo_id: str, files: Mapping[str, Path], parent: str, message: str, watcher: Watcher) -> str:
-        """Upload files and commit them on top of `parent`, all or none. Gives the new commit.
+    def is_private(self, repo_id: str) -> bool:
+        """Tell whether only its owners see a repository."""
+        with self._translated(repo_id, None, f"reading '{repo_id}'"):
+            return bool(self._api.model_info(repo_id).private)
 
-        watcher: told how much of each file has been read for the upload. Raises PushConflict when the branch has moved
-        on, and the errors of `_translated`.
+    def commit(
+        self,
+        repo_id: str,
+        files: Mapping[str, Path],
+        parent: str,
+        message: str,
+        watcher: Watcher,
+        *,
+        removed: Sequence[str] = (),
+        create_pr: bool = False,
+    ) -> Landed:
+        """Upload files and commit them on top of `parent`, all or none.
+
+        watcher: told how much of each file has been read for the upload. removed: names of files to take away.
+        create_pr: open a pull request instead of moving the main branch.
+        Raises PushConflict when the branch has moved on, PushInterrupted, and the errors of `_translated`.
         """
-        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
         from huggingface_hub.errors import HfHubHTTPError
 
         watcher.asked(self.endpoint)
         opened = [(name, _WatchedFile(name, path, watcher)) for name, path in files.items()]
         try:
-            operations = [CommitOperationAdd(name, file) for name, file in opened]
-            for operation, (_, file) in zip(operations, opened, strict=True):
+            added = [CommitOperationAdd(name, file) for name, file in opened]
+            for operation, (_, file) in zip(added, opened, strict=True):
                 _ = operation.upload_info.sha256  # read once for the digest, before what is read counts as progress
                 file.watched = True
+            deleted = [CommitOperationDelete(name) for name in removed]
             with self._translated(repo_id, None, f"writing to '{repo_id}'"), _plain_uploads():
                 try:
-                    info = self._api.create_commit(repo_id, operations, commit_message=message, parent_commit=parent)
+                    info = self._api.create_commit(
+                        repo_id, [*added, *deleted], commit_message=message, parent_commit=parent, create_pr=create_pr
+                    )
                 except HfHubHTTPError as error:
                     if error.response.status_code == 412:
                         raise PushConflict(repo_id, parent) from error
                     raise
+        except HubUnreachable as error:
+            raise PushInterrupted(repo_id, self.endpoint, error.reason, parent) from error
         finally:
             for _, file in opened:
                 file.close()
-        return str(info.oid)
+        return Landed(str(info.oid), info.pr_url)
 
     @contextmanager
     def _translated(self, repo_id: str, revision: str | None, action: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from zoo.errors import InvalidReference, NotInStore
 from zoo.hub import catalogue, store
+from zoo.hub.lock import find_pin
 from zoo.references import Reference, parse
 
 
@@ -17,9 +18,10 @@ def describe(ref: str, revision: str | None = None) -> dict[str, Any]:
     reference = parse(ref, revision)
     if reference.folder is not None:
         raise InvalidReference(ref, "a folder has no entry in store or catalogue")
-    entry, repo_id = _located(reference)
+    pin = find_pin(reference)
+    entry, repo_id = (None, pin.locked.repository) if pin else _located(reference)
     known = entry.model_dump(exclude={"repository", "architecture", "sha256"}) if entry else {}
-    stored = store.Repository(repo_id).find(reference.revision)
+    stored = store.Repository(repo_id).find(pin.locked.commit if pin else reference.revision)
     if stored is None or stored.manifest is None:
         if entry is None:
             raise NotInStore(ref, store.store_path())

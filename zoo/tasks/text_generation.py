@@ -25,21 +25,10 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 
-class TextGeneration(TokenLevelTask):
-    """Prompts, and the likeliest text that goes on from each."""
+class WritingTask(TokenLevelTask):
+    """A task whose answers are texts that the model writes."""
 
-    name = "text-generation"
-    columns = ("text",)
     fixed_labels = ()
-
-    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
-        """labels: the input ids themselves, -100 where nothing counts: each position is judged by the token after it."""
-        assert scores is not None
-        loss = None
-        if labels is not None:
-            predicted, wanted = scores[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
-            loss = F.cross_entropy(predicted, wanted, ignore_index=IGNORED_LABEL)
-        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts."""
@@ -55,6 +44,22 @@ class TextGeneration(TokenLevelTask):
     def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Generated]:
         """Give what `model.generate` gives with the checkpoint's own settings."""
         return model.generate(inputs, batch_size=batch_size)
+
+
+class TextGeneration(WritingTask):
+    """Prompts, and the likeliest text that goes on from each."""
+
+    name = "text-generation"
+    columns = ("text",)
+
+    def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
+        """labels: the input ids themselves, -100 where nothing counts: each position is judged by the token after it."""
+        assert scores is not None
+        loss = None
+        if labels is not None:
+            predicted, wanted = scores[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
+            loss = F.cross_entropy(predicted, wanted, ignore_index=IGNORED_LABEL)
+        return Output(last_hidden_state=hidden, logits=scores, loss=loss)
 
     def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
         """Each token of a text is to be told from those before it; a text of one token teaches nothing."""

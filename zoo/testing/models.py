@@ -13,6 +13,7 @@ from zoo.loading import build, make_spec
 from zoo.tasks import get_task
 
 if TYPE_CHECKING:
+    from zoo.layers.cache import Cache
     from zoo.model import Model
     from zoo.specs import Spec
 
@@ -31,7 +32,10 @@ LENGTHS = (9, 4, 7)
 
 def toy_spec(name: str) -> Spec:
     """Give a small spec: toy sizes, the architecture's own `toy_sizes`, and its usual proportions for the rest."""
-    return make_spec(name, **{**TOY_SIZES, **get_architecture(name).toy_sizes})
+    architecture = get_architecture(name)
+    known = architecture.spec.known_keys()
+    sizes = {key: size for key, size in TOY_SIZES.items() if key in known}
+    return make_spec(name, **{**sizes, **architecture.toy_sizes})
 
 
 def toy_model(name: str, task: str, seed: int = 0) -> Model:
@@ -68,7 +72,10 @@ def toy_batch(spec: Spec, side: str, time: int = 11) -> Batch:
     places = []
     for row, length in enumerate(LENGTHS):
         place = slice(time - length, time) if side == "left" else slice(0, length)
-        ids[row, place] = torch.randint(2, spec.vocab_size, (length,), generator=generator)
+        ids[row, place] = torch.randint(3, spec.vocab_size, (length,), generator=generator)
+        if isinstance(spec.eos_token_id, int) and spec.eos_token_id != spec.pad_token_id:
+            # As every tokenizer ends what such a model reads; and once before, as after the first of two sentences.
+            ids[row, [place.start + 2, place.stop - 1]] = spec.eos_token_id
         mask[row, place] = True
         places.append(place)
     return Batch(ids, mask, tuple(places))
@@ -79,6 +86,18 @@ def answers(model: Model, **inputs: Any) -> dict[str, Tensor]:
     with torch.no_grad():
         output = model(**inputs)
     return {name: value for name, value in vars(output).items() if value is not None}
+
+
+def decode(model: Model, ids: Tensor, mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    """Give the last hidden state of what writes: of a decoder, or of the one beside an encoder, over a fixed source."""
+    if model.architecture.kind == "decoder-only":
+        hidden: Tensor = model.backbone(ids, mask, cache)
+        return hidden
+    generator = torch.Generator().manual_seed(9)
+    source = torch.randn((ids.shape[0], 6, model.hidden_size), generator=generator)
+    seen = torch.arange(6)[None, :] >= torch.arange(ids.shape[0])[:, None]
+    decoded: Tensor = model.backbone.decode(ids, mask, source, seen, cache)  # type: ignore[operator]
+    return decoded
 
 
 def row_answers(found: dict[str, Tensor], row: int, place: slice) -> dict[str, Tensor]:

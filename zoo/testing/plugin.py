@@ -30,6 +30,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize(metafunc, names)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the checks of writing for what only reads: an encoder, or the encoder of two stacks by itself."""
+    items[:] = [item for item in items if not _is_about_writing(item) or _writes(item)]
+
+
+def _is_about_writing(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and {"writer", "zoo_task"} <= set(item.fixturenames)
+
+
+def _writes(item: pytest.Item) -> bool:
+    from zoo.host import get_architecture
+
+    assert isinstance(item, pytest.Function)
+    architecture = get_architecture(str(item.callspec.params["zoo_arch"]))
+    head = architecture.head(str(item.callspec.params["zoo_task"]))
+    return architecture.kind != "encoder-only" and head.backbone is None
+
+
 def parametrize(metafunc: pytest.Metafunc, names: list[str]) -> None:
     """Give a check its `zoo_arch` and `zoo_task`. For test suites that run the checks among their own."""
     from zoo.host import get_architecture

@@ -11,12 +11,26 @@ from zoo_registry.server.cards import card_tags, front_matter
 from zoo_registry.server.clock import now_ms
 from zoo_registry.server.database import commits
 from zoo_registry.server.drafts import AddFile, AddObject, DeleteFile, Draft, Header, Operation
-from zoo_registry.server.errors import BadRequest, EntryNotFound, RevisionNotFound, StaleParent
+from zoo_registry.server.errors import BadRequest, Conflict, EntryNotFound, RevisionNotFound, StaleParent
 from zoo_registry.server.gitobjects import commit_id, object_id, pointer
 from zoo_registry.server.holdings import held_size, hold
 from zoo_registry.server.objects import ObjectStore
 from zoo_registry.server.repositories import Repository, change, set_card
-from zoo_registry.server.revisions import MAIN, Commit, add_commit, commit, create_ref, find_ref, history, move_branch
+from zoo_registry.server.revisions import (
+    MAIN,
+    Commit,
+    Ref,
+    add_commit,
+    all_refs,
+    commit,
+    create_ref,
+    find_ref,
+    history,
+    move_ref,
+    next_pull,
+    resolve,
+    writable_ref,
+)
 from zoo_registry.server.trees import File, Listing, Trees
 
 _AUTHOR = f"{OWNER} <{OWNER}@registry.invalid>"
@@ -39,39 +53,92 @@ def start(
 
 
 def land(
-    connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, branch: str, draft: Draft
+    connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, revision: str, draft: Draft
 ) -> Commit:
-    """Commit the draft to a branch; the new commit, or the one that is there if nothing changes or it landed before.
+    """Commit the draft to a branch or pull request; the new commit, or the one that is there if nothing changes.
 
+    The same request, sent again because its answer was lost, gives the commit that it made.
     connection: a write transaction.
     Raises RevisionNotFound, StaleParent, EntryNotFound (a deleted path that isn't there), BadRequest.
     """
-    header = draft.header
-    ref = find_ref(connection, repository, "branch", branch)
+    header, (kind, name) = draft.header, writable_ref(revision)
+    ref = find_ref(connection, repository, kind, name)
     if ref is None:
-        raise RevisionNotFound(repository.repo_id, branch)
+        raise RevisionNotFound(repository.repo_id, name)
     head = commit(connection, repository, ref.oid)
     landed = _landed_before(connection, repository, head, draft)
     if landed is not None:
         return landed
     if header.parent is not None and not head.oid.startswith(header.parent):
-        raise StaleParent(repository.repo_id, branch, head.oid, header.parent)
-    before = trees.load(connection, repository.id, head.tree)
-    after = _applied(connection, repository, head, before, draft.operations)
-    if after.oid == head.tree:
-        return head
-    new = _new_commit(after.oid, head.oid, header, draft.request)
+        raise StaleParent(repository.repo_id, name, head.oid, header.parent)
+    new = _build(connection, trees, store, repository, head, draft)
+    if new is not head:
+        _move(connection, trees, store, repository, ref, new)
+    return new
+
+
+def open_pull(
+    connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, revision: str, draft: Draft
+) -> tuple[str, Commit]:
+    """Commit the draft to a new pull request, on the parent that it names, else on the head of `revision`.
+
+    Gives the pull request's number; that of an earlier one, if the same request is sent again.
+    connection: a write transaction. Raises RevisionNotFound, EntryNotFound, BadRequest.
+    """
+    for ref in all_refs(connection, repository):
+        if ref.kind == "pull" and commit(connection, repository, ref.oid).request == draft.request:
+            return ref.name, commit(connection, repository, ref.oid)
+    base = resolve(connection, repository, draft.header.parent or revision)
+    new = _build(connection, trees, store, repository, base, draft)
+    if new is base:
+        raise BadRequest("The pull request would change nothing.")
+    number = next_pull(connection, repository)
+    create_ref(connection, repository, "pull", number, new.oid)
+    return number, new
+
+
+def merge_pull(connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, number: str) -> Commit:
+    """Make a pull request's commits those of main. Raises RevisionNotFound; Conflict if main has others by now."""
+    pull, main = (find_ref(connection, repository, kind, name) for kind, name in (("pull", number), ("branch", MAIN)))
+    if pull is None or main is None:
+        raise RevisionNotFound(repository.repo_id, f"refs/pr/{number}")
+    new = commit(connection, repository, pull.oid)
+    if all(older.oid != main.oid for older in history(connection, repository, new, limit=1000)):
+        raise Conflict(f"Branch 'main' of {repository.repo_id} has moved on since pull request {number} was opened.")
+    _move(connection, trees, store, repository, main, new)
+    return new
+
+
+def _build(
+    connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, base: Commit, draft: Draft
+) -> Commit:
+    """Store the draft as a commit on top of another one, which is given back if nothing changes."""
+    before = trees.load(connection, repository.id, base.tree)
+    after = _applied(connection, repository, base, before, draft.operations)
+    if after.oid == base.tree:
+        return base
+    new = _new_commit(after.oid, base.oid, draft.header, draft.request)
     for operation in draft.operations:
         if isinstance(operation, AddFile):
             hold(connection, store, repository.id, operation.received)
     trees.save(connection, repository.id, after)
     add_commit(connection, repository, new)
-    if not move_branch(connection, repository, branch, head.oid, new.oid):
-        raise StaleParent(repository.repo_id, branch, "another commit", head.oid)
-    change(connection, repository, updated_ms=now_ms())
-    if branch == MAIN and before.id_of(_CARD) != after.id_of(_CARD):
-        _read_card(connection, store, repository, after)
     return new
+
+
+def _move(
+    connection: Connection, trees: Trees, store: ObjectStore, repository: Repository, ref: Ref, new: Commit
+) -> None:
+    """Point a ref to a new commit. Raises StaleParent."""
+    if not move_ref(connection, repository, ref.kind, ref.name, ref.oid, new.oid):
+        raise StaleParent(repository.repo_id, ref.name, "another commit", ref.oid)
+    change(connection, repository, updated_ms=now_ms())
+    if (ref.kind, ref.name) != ("branch", MAIN):
+        return
+    old = commit(connection, repository, ref.oid)
+    before, after = (trees.load(connection, repository.id, one.tree) for one in (old, new))
+    if before.id_of(_CARD) != after.id_of(_CARD):
+        _read_card(connection, store, repository, after)
 
 
 def squash(connection: Connection, repository: Repository, branch: str, message: str) -> Commit:
@@ -82,7 +149,7 @@ def squash(connection: Connection, repository: Repository, branch: str, message:
     head = commit(connection, repository, ref.oid)
     new = _new_commit(head.tree, None, Header(message, "", None), None)
     add_commit(connection, repository, new)
-    move_branch(connection, repository, branch, head.oid, new.oid)
+    move_ref(connection, repository, "branch", branch, head.oid, new.oid)
     return new
 
 

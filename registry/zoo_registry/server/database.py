@@ -52,7 +52,7 @@ refs = Table(
     "refs",
     METADATA,
     _repository(),
-    Column("kind", String, primary_key=True),  # "branch" or "tag"
+    Column("kind", String, primary_key=True),  # "branch", "tag" or "pull"
     Column("name", String, primary_key=True),
     Column("oid", String, nullable=False),
     Column("message", Text, nullable=False),

@@ -150,11 +150,3 @@ async def read_form(request: Request) -> dict[str, list[str]]:
         return parse_qs((await read_body(request)).decode("ascii"), errors="strict", max_num_fields=100_000)
     except ValueError:
         raise BadRequest("The request's body is not a URL-encoded form.") from None
-
-
-def forbid_pull_requests(request: Request) -> None:
-    """Raises Unsupported if the request asks for a pull request."""
-    if flag(request, "create_pr"):
-        raise Unsupported(
-            "Pull requests are not supported here. Commit to a branch instead: create_branch, then commit."
-        )

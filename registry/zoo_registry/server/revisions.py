@@ -1,4 +1,4 @@
-"""Commits and the names that point to them: branches and tags."""
+"""Commits and the names that point to them: branches, tags and pull requests."""
 
 import re
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from zoo_registry.server.names import ref_name
 from zoo_registry.server.repositories import Repository
 
 MAIN = "main"
+FOLDERS = {"branch": "heads", "tag": "tags", "pull": "pr"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Ref:
-    """A branch or tag. kind: "branch" or "tag"; oid: the commit it points to."""
+    """A branch, tag or pull request (whose name is its number). kind: see FOLDERS; oid: the commit it points to."""
 
     kind: str
     name: str
@@ -49,8 +50,7 @@ class Ref:
 
     def entry(self) -> dict[str, str]:
         """The ref as the refs API shows it."""
-        folder = "heads" if self.kind == "branch" else "tags"
-        return {"name": self.name, "ref": f"refs/{folder}/{self.name}", "targetCommit": self.oid}
+        return {"name": self.name, "ref": f"refs/{FOLDERS[self.kind]}/{self.name}", "targetCommit": self.oid}
 
 
 def branch_name(revision: str) -> str:
@@ -58,25 +58,32 @@ def branch_name(revision: str) -> str:
     return revision.removeprefix("refs/heads/")
 
 
+def writable_ref(revision: str) -> tuple[str, str]:
+    """Kind and name of what a commit may go to: "refs/pr/7" is a pull request, anything else a branch."""
+    kind, prefix = "pull", f"refs/{FOLDERS['pull']}/"
+    return (kind, revision.removeprefix(prefix)) if revision.startswith(prefix) else ("branch", branch_name(revision))
+
+
 def find_ref(connection: Connection, repository: Repository, kind: str, name: str) -> Ref | None:
-    """The branch or tag of that name, or None."""
+    """The ref of that kind and name, or None."""
     oid = connection.execute(select(refs.c.oid).where(*_ref_key(repository, kind, name))).scalar()
     return None if oid is None else Ref(kind, name, oid)
 
 
 def all_refs(connection: Connection, repository: Repository) -> list[Ref]:
-    """All branches and tags, sorted by name."""
+    """All refs, sorted by name."""
     rows = connection.execute(refs.select().where(refs.c.repository_id == repository.id).order_by(refs.c.name))
     return [Ref(row.kind, row.name, row.oid) for row in rows]
 
 
 def resolve(connection: Connection, repository: Repository, revision: str) -> Commit:
-    """The commit that a branch, a tag, a commit id or the start of one (7 digits at least) means, in this order.
+    """The commit that a branch, a pull request (refs/pr/7), a tag, a commit id or the start of one means, in this order.
+
+    The start of a commit id has 7 digits at least.
 
     Raises RevisionNotFound.
     """
-    name = branch_name(revision)
-    ref = find_ref(connection, repository, "branch", name)
+    ref = find_ref(connection, repository, *writable_ref(revision))
     if ref is None:
         ref = find_ref(connection, repository, "tag", revision.removeprefix("refs/tags/"))
     if ref is not None:
@@ -112,7 +119,7 @@ def add_commit(connection: Connection, repository: Repository, new: Commit) -> N
 def create_ref(
     connection: Connection, repository: Repository, kind: str, name: str, oid: str, message: str = ""
 ) -> None:
-    """A new branch or tag. Raises BadRequest for a bad name, Conflict if there is one of that kind and name."""
+    """A new ref. Raises BadRequest for a bad name, Conflict if there is one of that kind and name."""
     ref_name(name)
     if find_ref(connection, repository, kind, name) is not None:
         raise Conflict(f"{kind.capitalize()} {name!r} of {repository.repo_id} exists already.")
@@ -128,9 +135,15 @@ def delete_ref(connection: Connection, repository: Repository, kind: str, name: 
         raise RevisionNotFound(repository.repo_id, name)
 
 
-def move_branch(connection: Connection, repository: Repository, name: str, old: str, new: str) -> bool:
-    """Point a branch from commit `old` to `new`; False, and nothing done, if it points elsewhere by now."""
-    where = (*_ref_key(repository, "branch", name), refs.c.oid == old)
+def next_pull(connection: Connection, repository: Repository) -> str:
+    """The number of the next pull request."""
+    numbers = [int(ref.name) for ref in all_refs(connection, repository) if ref.kind == "pull"]
+    return str(max(numbers, default=0) + 1)
+
+
+def move_ref(connection: Connection, repository: Repository, kind: str, name: str, old: str, new: str) -> bool:
+    """Point a branch or pull request from commit `old` to `new`; False, and nothing done, if it points elsewhere by now."""
+    where = (*_ref_key(repository, kind, name), refs.c.oid == old)
     return connection.execute(update(refs).where(*where).values(oid=new)).rowcount == 1
 
 

@@ -8,27 +8,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from zoo_registry.server.commits import land
+from zoo_registry.server.auth import OWNER
+from zoo_registry.server.clock import iso, now_ms
+from zoo_registry.server.commits import land, merge_pull, open_pull
 from zoo_registry.server.drafts import Draft
 from zoo_registry.server.errors import BadRequest, NotFound, TooLarge
 from zoo_registry.server.names import file_path, size_bytes
 from zoo_registry.server.requests import (
     base_url,
     check_writable,
-    forbid_pull_requests,
+    flag,
     parameter,
     read_json,
     registry_of,
     writable,
 )
-from zoo_registry.server.revisions import Commit, branch_name, resolve
+from zoo_registry.server.revisions import Commit, resolve
 from zoo_registry.server.trees import Listing
 from zoo_registry.server.uploads import is_ignored, is_lfs
 
 
 async def preupload(request: Request) -> JSONResponse:
     """For each file: through LFS or not, whether .gitignore leaves it out, and its present oid if it is there."""
-    forbid_pull_requests(request)
     data = await read_json(request)
     wanted = _wanted(data)
     ignore = data.get("gitIgnore")
@@ -53,23 +54,41 @@ async def preupload(request: Request) -> JSONResponse:
 
 
 async def commit(request: Request) -> JSONResponse:
-    """A new commit on a branch, from operations in newline-delimited JSON."""
-    forbid_pull_requests(request)
+    """A new commit on a branch or in a new pull request, from operations in newline-delimited JSON."""
     await check_writable(request)
     registry = registry_of(request)
-    branch = branch_name(parameter(request, "revision"))
+    revision, as_pull = parameter(request, "revision"), flag(request, "create_pr")
 
-    def work() -> tuple[str, Commit]:
+    def work() -> tuple[str, Commit, str | None]:
         with registry.database.writing() as connection:
             repository = writable(request, connection)
-            return repository.web_path, land(connection, registry.trees, registry.store, repository, branch, draft)
+            place = (connection, registry.trees, registry.store, repository)
+            if as_pull:
+                number, opened = open_pull(*place, revision, draft)
+                return repository.web_path, opened, number
+            return repository.web_path, land(*place, revision, draft), None
 
     with Draft(registry.store) as draft:
         async for lines in _lines(request, registry.limits.commit_bytes):
             await run_in_threadpool(draft.add_lines, lines)
-        path, landed = await run_in_threadpool(work)
-    url = f"{base_url(request)}{path}/commit/{landed.oid}"
-    return JSONResponse({"success": True, "commitOid": landed.oid, "commitUrl": url, "hookOutput": ""})
+        path, landed, number = await run_in_threadpool(work)
+    page = f"{base_url(request)}{path}"
+    answer = {"success": True, "commitOid": landed.oid, "commitUrl": f"{page}/commit/{landed.oid}", "hookOutput": ""}
+    return JSONResponse(answer if number is None else {**answer, "pullRequestUrl": f"{page}/discussions/{number}"})
+
+
+async def merge(request: Request) -> JSONResponse:
+    """The pull request's commits on main, if that has not moved on."""
+    number, registry = parameter(request, "number"), registry_of(request)
+
+    def work() -> Commit:
+        with registry.database.writing() as connection:
+            repository = writable(request, connection)
+            return merge_pull(connection, registry.trees, registry.store, repository, number)
+
+    merged = await run_in_threadpool(work)
+    event = {"id": merged.oid, "type": "status-change", "data": {"status": "merged"}}
+    return JSONResponse({"newEvent": {**event, "createdAt": iso(now_ms()), "author": {"name": OWNER}}})
 
 
 def xet_token(request: Request) -> JSONResponse:
@@ -106,6 +125,7 @@ _REPOSITORY = "/api/{kind}/{namespace}/{name}"
 routes = [
     Route(_REPOSITORY + "/preupload/{revision}", preupload, methods=["POST"]),
     Route(_REPOSITORY + "/commit/{revision}", commit, methods=["POST"]),
+    Route(_REPOSITORY + "/discussions/{number}/merge", merge, methods=["POST"]),
     Route(_REPOSITORY + "/xet-write-token/{revision}", xet_token),
     Route(_REPOSITORY + "/xet-read-token/{revision}", xet_token),
 ]

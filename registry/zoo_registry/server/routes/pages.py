@@ -33,9 +33,11 @@ def index(request: Request) -> HTMLResponse:
 
 
 def repository_page(request: Request) -> HTMLResponse:
-    """A repository's card and files, at a revision or on main."""
+    """A repository's card and files, at a revision, in a pull request or on main."""
     registry = registry_of(request)
     revision = parameter(request, "revision") if "revision" in request.path_params else MAIN
+    if "number" in request.path_params:
+        revision = f"refs/pr/{parameter(request, 'number')}"
     with registry.database.reading() as connection:
         repository = readable(request, connection)
         commit = resolve(connection, repository, revision)
@@ -84,6 +86,6 @@ routes = [
     *(
         Route(start + "/{namespace}/{name}" + rest, repository_page)
         for start in ("/datasets", "")
-        for rest in ("", "/tree/{revision}", "/commit/{revision}")
+        for rest in ("", "/tree/{revision}", "/commit/{revision}", "/discussions/{number}")
     ),
 ]

@@ -8,16 +8,17 @@ from starlette.routing import Route
 from zoo_registry.server.commits import squash
 from zoo_registry.server.errors import BadRequest
 from zoo_registry.server.paging import page, page_limit
-from zoo_registry.server.requests import parameter, read_json, readable, registry_of, writable
-from zoo_registry.server.revisions import MAIN, all_refs, branch_name, create_ref, delete_ref, history, resolve
+from zoo_registry.server.requests import flag, parameter, read_json, readable, registry_of, writable
+from zoo_registry.server.revisions import FOLDERS, MAIN, all_refs, branch_name, create_ref, delete_ref, history, resolve
 
 
 def list_refs(request: Request) -> JSONResponse:
-    """All branches and tags; there are never converts or pull requests."""
+    """All branches and tags, and pull requests if they are asked for; there are never converts."""
     with registry_of(request).database.reading() as connection:
         found = all_refs(connection, readable(request, connection))
-    branches, tags = ([ref.entry() for ref in found if ref.kind == kind] for kind in ("branch", "tag"))
-    return JSONResponse({"branches": branches, "tags": tags, "converts": [], "pullRequests": []})
+    branches, tags, pulls = ([ref.entry() for ref in found if ref.kind == kind] for kind in FOLDERS)
+    listed = pulls if flag(request, "include_prs") else []
+    return JSONResponse({"branches": branches, "tags": tags, "converts": [], "pullRequests": listed})
 
 
 def list_commits(request: Request) -> JSONResponse:
