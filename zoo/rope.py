@@ -126,10 +126,23 @@ class RotaryFields(BaseModel):
             update={key: value for key, value in own.items() if getattr(found, key) is None and value is not None}
         )
 
-    @property
-    def stretch(self) -> float:
-        """How many times max_position_embeddings an input may be long: configs of these types name the length before."""
-        return (self.rope.factor or 1.0) if self.rope.scaling in ("linear", "dynamic") else 1.0
+    def longest_text(self, max_position_embeddings: int) -> int:
+        """How many tokens a text may have. Configs of most types name the length before positions are stretched."""
+        rope, factor = self.rope, self.rope.factor or 1.0
+        if rope.scaling in ("linear", "dynamic"):
+            return int(max_position_embeddings * factor)
+        if rope.scaling == "yarn":  # some name it after
+            original = rope.original_max_position_embeddings or max_position_embeddings
+            return max(max_position_embeddings, int(original * factor))
+        return max_position_embeddings
+
+    def check_turning(self, dimensions: int) -> None:
+        """Raise ValueError unless so many dimensions of a head can turn."""
+        least = 4 if self.rope.scaling == "dynamic" else 2  # a growing base needs a pair that turns slower than another
+        if dimensions % 2 or dimensions < least:
+            raise ValueError(
+                f"{dimensions} dimensions of a head would turn; it would be an even number from {least} on"
+            )
 
     def rotary(self, head_dim: int, max_position_embeddings: int, partial: float = 1.0) -> Rotary:
         """Give the rotary positions of heads. partial: the share of their dimensions that turn where no key says it."""
@@ -139,7 +152,8 @@ class RotaryFields(BaseModel):
     def _one_spelling(self) -> Self:
         if self.rope_parameters is not None and self.rope_scaling not in (None, self.rope_parameters):
             raise ValueError("rope_scaling contradicts rope_parameters; it would be one of them")
-        named = {self.rope_theta, self.rope_parameters.rope_theta if self.rope_parameters else None} - {None}
-        if len(named) > 1:
-            raise ValueError(f"rope_theta {self.rope_theta} contradicts that of rope_parameters")
+        for name in ("rope_theta", "partial_rotary_factor"):
+            named = {getattr(self, name), getattr(self.rope_parameters, name, None)} - {None}
+            if len(named) > 1:
+                raise ValueError(f"{name} {getattr(self, name)} contradicts that of rope_parameters")
         return self

@@ -26,7 +26,7 @@ HOUSEKEEPING_KEYS = frozenset(
     {"_name_or_path", "_attn_implementation_autoset", "architectures", "transformers_version", "torch_dtype", "dtype"}
     | {"use_cache", "gradient_checkpointing", "return_dict", "output_hidden_states", "output_attentions", "output_past"}
     | {"torchscript", "use_bfloat16", "xla_device", "tf_legacy_loss", "chunk_size_feed_forward", "tokenizer_class"}
-    | {"task_specific_params", "prefix", "sep_token_id", "name_or_path"}
+    | {"task_specific_params", "prefix", "sep_token_id", "name_or_path", "unsloth_fixed", "unsloth_version"}
 )
 
 # Generation defaults that old configs carry. Zoo takes them from generation_config.json alone.

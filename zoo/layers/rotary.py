@@ -88,7 +88,7 @@ class Rotary:
                 first, last = math.floor(first), math.ceil(last)
             first, last = max(first, 0), min(last, self.dim - 1)
             ramp = torch.arange(self.dim // 2, dtype=torch.float32, device="cpu")
-            stretched = ((ramp - first) / (max(last - first, 0) or 0.001)).clamp(0, 1)
+            stretched = ((ramp - first) / (last - first or 0.001)).clamp(0, 1)
             return frequencies / self.factor * stretched + frequencies * (1 - stretched)
         return frequencies
 

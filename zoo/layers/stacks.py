@@ -100,10 +100,12 @@ class Stack(nn.Module):
         )
         if reach.rotary is None:
             return Context(mask)
-        cosines, sines = reach.rotary(places if reach.rotary.depends_on_length else places[:, past:], hidden.dtype)
         if reach.rotary.depends_on_length:
+            if attention_mask is not None:  # padding on the right makes no text longer
+                places = places.masked_fill(~attention_mask.bool(), 0)
+            cosines, sines = reach.rotary(places, hidden.dtype)
             return Context(mask, rotary=(cosines[:, :, past:], sines[:, :, past:]), key_rotary=(cosines, sines))
-        return Context(mask, rotary=(cosines, sines))
+        return Context(mask, rotary=reach.rotary(places[:, past:], hidden.dtype))
 
 
 class Encoder(Stack):

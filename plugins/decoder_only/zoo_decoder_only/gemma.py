@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zoo import hookimpl
 from zoo.architecture import Architecture
@@ -53,14 +53,21 @@ class GemmaSpec(GemmaLikeSpec):
     hidden_act: Activation = Field(
         "gelu_pytorch_tanh", description='Activation of the gate; "gelu" always meant its tanh approximation here'
     )
-    hidden_activation: Literal["gelu_pytorch_tanh"] | None = Field(
-        None, description="Pinned: what hidden_act comes to, said again"
-    )
+    hidden_activation: Activation | None = Field(None, description="What hidden_act comes to, said again")
 
     @property
     def activation(self) -> str:
         """The name in zoo.layers.activations."""
         return "gelu_pytorch_tanh" if self.hidden_act == "gelu" else self.hidden_act
+
+    @model_validator(mode="after")
+    def _one_activation(self) -> Self:
+        # Which of two counted has changed over the years, so they may not differ.
+        if self.hidden_activation not in (None, self.activation):
+            raise ValueError(
+                f"hidden_activation '{self.hidden_activation}' is not what hidden_act means: '{self.activation}'"
+            )
+        return self
 
 
 LAYOUT = Layout(

@@ -32,10 +32,12 @@ class Gemma2Spec(GemmaLikeSpec):
 
     # How transformers 4 kept keys and values.
     ignored_config_keys: ClassVar[frozenset[str]] = frozenset({"cache_implementation"})
-    repeated_config_keys: ClassVar[Mapping[str, str]] = {"hidden_act": "hidden_activation"}
+    repeated_config_keys: ClassVar[Mapping[str, str]] = {"sliding_window_size": "sliding_window"}
 
     model_type: Literal["gemma2"] = Field("gemma2", description="The architecture's name, as in the Hub's configs")
-    hidden_activation: Activation = Field("gelu_pytorch_tanh", description="Activation of the feed-forward's gate")
+    hidden_act: Activation = Field(
+        "gelu_pytorch_tanh", alias="hidden_activation", description="Activation of the feed-forward's gate"
+    )
     sliding_window: Size = Field(4096, description="How many positions a layer with a window sees, its own included")
     layer_types: LayerTypes | None = Field(
         None, description="Each layer's way of looking; None: a window in every other"
@@ -86,7 +88,6 @@ def build(spec: Gemma2Spec) -> Decoder:
         norm_offset=1.0,
         norm_outputs=True,
         embedding_scale=spec.hidden_size**0.5,
-        activation=spec.hidden_activation,
         scale=spec.query_pre_attn_scalar**-0.5,
         softcap=spec.attn_logit_softcapping,
         windows=spec.windows,
@@ -111,7 +112,7 @@ def zoo_architectures() -> Sequence[Architecture]:
                 "num_attention_heads": 6,
                 "num_key_value_heads": 2,
                 "head_dim": 10,
-                "hidden_activation": "silu",
+                "hidden_activation": "relu",
                 "rms_norm_eps": 1e-3,
                 "rope_theta": 100.0,
                 "sliding_window": 4,

@@ -23,8 +23,9 @@ class Gpt2Spec(DecoderSpec):
     """The hyperparameters of GPT-2."""
 
     ignored_config_keys: ClassVar[frozenset[str]] = frozenset(
-        # Of a head with two outputs that no task here asks for.
-        {"summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"} | {"summary_first_dropout"}
+        # Of a head with two outputs that no task here asks for; of tokens that vocab_size counts already.
+        {"summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"}
+        | {"n_special", "predict_special_tokens"}
     )
     repeated_config_keys: ClassVar[Mapping[str, str]] = {"n_ctx": "max_position_embeddings"}
 

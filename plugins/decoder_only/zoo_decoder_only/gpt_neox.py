@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 class GptNeoXSpec(RotaryFields, DecoderSpec):
     """The hyperparameters of GPT-NeoX."""
+
+    # Code that other programs may run on the model's answers; when in training it was saved.
+    ignored_config_keys: ClassVar[frozenset[str]] = frozenset({"custom_pipelines", "num_steps"})
+    repeated_config_keys: ClassVar[Mapping[str, str]] = {
+        "attention_probs_dropout_prob": "attention_dropout",
+        "hidden_dropout_prob": "hidden_dropout",
+    }
 
     model_type: Literal["gpt_neox"] = Field("gpt_neox", description="The architecture's name, as in the Hub's configs")
     intermediate_size: Size = Field(description="Width inside the feed-forward layers")
@@ -46,7 +53,7 @@ class GptNeoXSpec(RotaryFields, DecoderSpec):
     @property
     def longest_input(self) -> int | None:
         """As many as there are positions, stretched ones included."""
-        return int(self.max_position_embeddings * self.stretch)
+        return self.longest_text(self.max_position_embeddings)
 
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,9 +75,9 @@ class GptNeoXSpec(RotaryFields, DecoderSpec):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
             )
-        turning = int(self.hidden_size // self.num_attention_heads * (self.rope.partial_rotary_factor or 0.25))
-        if turning % 2 or not turning:
-            raise ValueError(f"{turning} dimensions of a head would turn; it would be an even number above 0")
+        self.check_turning(
+            int(self.hidden_size // self.num_attention_heads * (self.rope.partial_rotary_factor or 0.25))
+        )
         return self
 
 

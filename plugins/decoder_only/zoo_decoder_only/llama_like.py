@@ -22,7 +22,7 @@ class LlamaLikeSpec(RotaryFields, DecoderSpec):
     """Pre-norm layers with RMS norms, rotary positions, grouped heads and a gated feed-forward."""
 
     intermediate_size: Size = Field(description="Width inside the feed-forward layers")
-    num_key_value_heads: Size | None = Field(None, description="Key and value heads per layer; None: one a query head")
+    num_key_value_heads: Size | None = Field(description="Key and value heads per layer; null: one a query head")
     head_dim: Size | None = Field(None, description="Width of a head; None: hidden_size / num_attention_heads")
     hidden_act: Activation = Field("silu", description="Activation of the feed-forward's gate")
     attention_dropout: Probability = Field(0.0, description="Dropout of attention weights")
@@ -38,7 +38,7 @@ class LlamaLikeSpec(RotaryFields, DecoderSpec):
     @property
     def longest_input(self) -> int | None:
         """As many as there are positions, stretched ones included."""
-        return int(self.max_position_embeddings * self.stretch)
+        return self.longest_text(self.max_position_embeddings)
 
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,8 +66,9 @@ class LlamaLikeSpec(RotaryFields, DecoderSpec):
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
-        if int(self.head_width * (self.rope.partial_rotary_factor or 1.0)) % 2:
-            raise ValueError(f"heads of width {self.head_width} do not turn in pairs; it would be an even number")
+        if self.rope.partial_rotary_factor not in (None, 1.0):
+            raise ValueError(f"partial_rotary_factor {self.rope.partial_rotary_factor}; heads turn as a whole here: 1")
+        self.check_turning(self.head_width)
         return self
 
 
@@ -95,8 +96,10 @@ class WindowedSpec(LlamaLikeSpec):
     @model_validator(mode="after")
     def _a_type_for_each_layer(self) -> Self:
         check_layer_types(self.layer_types, self.num_hidden_layers)
-        if not self.use_sliding_window and "sliding_attention" in (self.layer_types or ()):
-            raise ValueError("layer_types names sliding_attention, which use_sliding_window rules out")
+        if "sliding_attention" in (self.layer_types or ()) and not (self.use_sliding_window and self.sliding_window):
+            raise ValueError(
+                "layer_types names sliding_attention, but use_sliding_window or sliding_window rules it out"
+            )
         return self
 
 

@@ -99,10 +99,10 @@ class ModernBertSpec(EncoderSpec):
             )
         if self.global_attn_every_n_layers and self.reaches != self.model_copy(update={"layer_types": None}).reaches:
             raise ValueError(f"layer_types contradicts global_attn_every_n_layers {self.global_attn_every_n_layers}")
-        if self.hidden_size // self.num_attention_heads % 2:
-            raise ValueError(
-                "heads of an odd width do not turn in pairs; hidden_size / num_attention_heads would be even"
-            )
+        width = self.hidden_size // self.num_attention_heads
+        least = 4 if any(self.rope(kind).scaling == "dynamic" for kind in self.reaches) else 2
+        if width % 2 or width < least:
+            raise ValueError(f"heads are {width} wide; all of it turns in pairs, so it would be even, from {least} on")
         if any(self.rope(kind).partial_rotary_factor not in (None, 1.0) for kind in self.reaches):
             raise ValueError("partial_rotary_factor would be 1: heads turn as a whole")
         return self

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from decoder_mutants import GPT2, LLAMA, STRETCHED_LLAMA
+from decoder_mutants import GEMMA2, GPT2, LLAMA, STRETCHED_LLAMA
 from encoder_decoder_mutants import GATED_T5, T5
 from encoder_mutants import BERT, MODERNBERT
 from mutating import Base, Mutation
@@ -34,8 +34,9 @@ BASES = {
             },
         },
     ),
+    "gemma2": Base("gemma2", "zoo_decoder_only.gemma2"),
     "t5": Base("t5", "zoo_encoder_decoder.t5"),
-    "gated t5": Base("t5", "zoo_encoder_decoder.t5", {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False}),
+    "gated t5": Base("t5", "zoo_encoder_decoder.t5", {"feed_forward_proj": "gated-silu"}),
 }
 MUTATIONS: Mapping[str, Mapping[str, Mutation]] = {
     "bert": BERT,
@@ -43,6 +44,7 @@ MUTATIONS: Mapping[str, Mapping[str, Mutation]] = {
     "gpt2": GPT2,
     "llama": LLAMA,
     "stretched llama": STRETCHED_LLAMA,
+    "gemma2": GEMMA2,
     "t5": T5,
     "gated t5": GATED_T5,
 }
