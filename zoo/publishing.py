@@ -144,6 +144,7 @@ def _prepare(
     _add_card(files, model_or_folder if isinstance(model_or_folder, Model) else model, repo_id, listing, temporary)
     digests = {name: sha256_of(path) for name, path in files.items()}
     kept = _add_canary(files, folder, digests, listing, client, temporary)
+    kept |= {CARD_FILE} - files.keys()  # the one that the hub has
     stale = outdated(files[SIGNATURE_FILE], digests) if SIGNATURE_FILE in files else None
     if stale is not None:
         raise PushRefused(

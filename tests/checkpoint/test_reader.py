@@ -127,8 +127,8 @@ def test_pickles_are_refused_with_a_way_out(tmp_path: Path) -> None:
         open_weights(tmp_path)
     assert str(caught.value) == (
         f"'{tmp_path}' was refused: its weights are pickles only (pytorch_model.bin, training_args.pt), and a pickle can "
-        "run any code when it is read. Ask for safetensors: another revision may have them (often refs/pr/1), or its "
-        "author can convert and push them"
+        "run any code when it is read. Ask for safetensors: another revision may have them (often refs/pr/1). Or make "
+        f"them, in a process without network and rights: zoo convert {tmp_path} --out FOLDER --allow-pickle-conversion"
     )
 
 

@@ -20,13 +20,16 @@ def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: P
     pushed = run_zoo("push", str(folder), "me/film", token=hub.token)
     assert pushed.returncode == 0
     commit = hub.api().model_info("me/film").sha
-    assert pushed.stdout == f"me/film at {commit[:12]}\n"
+    sent = sum(
+        file.size for file in hub.api().model_info("me/film", files_metadata=True).siblings if file.rfilename[0] != "."
+    )
+    assert pushed.stdout == f"me/film at {commit[:12]}: 5 files ({sent / 1000:.1f} kB) uploaded\n"
     path = home / "hub" / "models--me--film" / "snapshots" / commit
     pulled = run_zoo("pull", "me/film")
     size = f"{sum(file.stat().st_size for file in path.iterdir()) / 1000:.1f} kB"
     assert pulled.stdout == f"me/film at {commit[:12]}: fetched {size} from {hub.endpoint}, verified\n{path}\n"
     assert sorted(line.split()[1] for line in pulled.stderr.splitlines()) == [
-        "README.md", "config.json", "model.safetensors", "tokenizer.json",
+        "README.md", "config.json", "model.safetensors", "tokenizer.json", "zoo.json",
     ]  # fmt: skip
     again = run_zoo("pull", "me/film")
     assert (again.stdout, again.stderr) == (
@@ -38,7 +41,11 @@ def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: P
         ["REPOSITORY", "COMMIT", "REVISIONS", "SIZE", "VERIFIED"],
         ["me/film", commit[:12], "main", *size.split(), "yes"],
     ]
-    assert run_zoo("verify", "me/film").stdout == f"me/film: 4 files, {size}, all as promised\n"
+    canary = json.loads((path / "zoo.json").read_text())
+    by = ", ".join(f"{name} {version}" for name, version in canary["written_by"].items())
+    assert run_zoo("verify", "me/film").stdout == (
+        f"me/film: 5 files, {size}, all as promised\n  canary: 7 texts give the same here as with {by} (float32)\n"
+    )
     shown = json.loads(run_zoo("show", "me/film", "--json").stdout)
     assert (shown["commit"], shown["architecture"]) == (commit, "bert")
     assert run_zoo("rm", "me/film").stdout.startswith("me/film: removed, ")

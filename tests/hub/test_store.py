@@ -25,7 +25,7 @@ def test_the_store_lists_what_was_pulled(hub: Any, published: str) -> None:
 
 def test_verify_finds_one_flipped_bit(hub: Any, published: str) -> None:
     checkpoint = zoo.pull("me/small", endpoint=hub.endpoint)
-    assert verify(checkpoint) == 5
+    assert verify(checkpoint) == 6
     blob = (checkpoint.path / "tokenizer.json").resolve()
     content = blob.read_bytes()
     blob.write_bytes(content[:50] + bytes([content[50] ^ 4]) + content[51:])
@@ -54,7 +54,7 @@ def test_removing_one_revision_keeps_what_others_use(hub: Any, folder: Path, pub
     assert kept.commit == second
     remove_reference(f"me/small@{published}")
     assert [stored.commit for stored in store.list_stored()] == [second]
-    assert verify(kept) == 5
+    assert verify(kept) == 6
 
 
 def test_a_reference_is_described_from_store_or_catalogue(hub: Any, published: str) -> None:
@@ -72,4 +72,4 @@ def test_a_removed_file_makes_the_checkpoint_incomplete_and_a_pull_mends_it(hub:
     (checkpoint.path / "config.json").unlink()
     assert store.Repository("me/small").find(None) is None
     assert zoo.pull("me/small", endpoint=hub.endpoint) == checkpoint
-    assert verify(checkpoint) == 5
+    assert verify(checkpoint) == 6

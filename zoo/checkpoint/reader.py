@@ -100,7 +100,8 @@ def pickles_only(where: str, pickles: list[str]) -> RefusedContent:
     return RefusedContent(
         f"'{where}'",
         f"its weights are pickles only ({', '.join(pickles[:5])}), and a pickle can run any code when it is read",
-        "Ask for safetensors: another revision may have them (often refs/pr/1), or its author can convert and push them",
+        "Ask for safetensors: another revision may have them (often refs/pr/1). Or make them, in a process without network "
+        f"and rights: zoo convert {where} --out FOLDER --allow-pickle-conversion",
     )
 
 

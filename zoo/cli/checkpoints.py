@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from zoo.cli.output import (
@@ -14,6 +17,11 @@ from zoo.cli.output import (
     token_option,
     transfer_progress,
 )
+
+if TYPE_CHECKING:
+    from zoo.checkpoint.manifest import Checkpoint
+    from zoo.publishing import Plan
+    from zoo.verification import Agreement
 
 
 @click.command("pull")
@@ -56,32 +64,70 @@ def pull_command(
 @click.argument("path", metavar="PATH")
 @click.argument("repo", metavar="REPO")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of moving the main branch.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be sent; change nothing.")
 @click.option("--message", "-m", help="Message of the commit.")
 @endpoint_option
 @token_option
 @json_option
 def push_command(
-    path: str, repo: str, private: bool, message: str | None, endpoint: str | None, token: str | None, as_json: bool
+    path: str,
+    repo: str,
+    private: bool,
+    create_pr: bool,
+    dry_run: bool,
+    message: str | None,
+    endpoint: str | None,
+    token: str | None,
+    as_json: bool,
 ) -> None:
-    """Check a checkpoint's folder, upload it to REPO (org/name), and commit it in one step.
+    """Check a checkpoint's folder, upload what REPO (org/name) lacks, and commit it in one step.
+
+    The check loads the weights and computes their canary (zoo.json); it is written, and a card too, where there is none.
 
     \b
     Example: zoo push ./my-bert me/my-bert
+             zoo push ./my-bert me/my-bert --dry-run
     """
     from pathlib import Path
 
-    from zoo.publishing import push, pushable
+    from zoo.hub.client import HubClient
+    from zoo.publishing import plan_push, publish
 
-    folder = Path(path).expanduser()
-    with transfer_progress("pushed") as watcher:
-        commit = push(folder, repo, private=private, endpoint=endpoint, token=token, message=message, watcher=watcher)
-    left_out = pushable(folder)[1]
+    folder, client = Path(path).expanduser(), HubClient(endpoint, token)
+    if dry_run:
+        plan, landed = plan_push(folder, repo, client, private), None
+    else:
+        with transfer_progress("pushed") as watcher:
+            plan, landed = publish(folder, repo, client, private, create_pr, message, watcher)
     if as_json:
-        print_json({"repository": repo, "commit": commit, "left_out": left_out})
+        made = {"commit": landed.commit, "pull_request": landed.pull_request} if landed else {}
+        print_json({"repository": repo, **made, "uploaded": plan.uploaded, "unchanged": plan.unchanged,
+                    "removed": plan.removed, "left_out": plan.left_out})  # fmt: skip
         return
-    if left_out:
-        click.echo(f"left out, as no part of a checkpoint: {', '.join(left_out)}", err=True)
-    click.echo(f"{repo} at {commit[:12]}")
+    if plan.left_out:
+        click.echo(f"left out, as no part of a checkpoint: {', '.join(plan.left_out)}", err=True)
+    if landed is None:
+        if plan.parent is None:
+            click.echo(f"{repo} would be made, {'private' if private else 'public'}")
+        for did, sizes in (("would upload", plan.uploaded), ("unchanged", plan.unchanged)):
+            for name, size_bytes in sizes.items():
+                click.echo(f"{did} {name} ({size(size_bytes)})")
+        for name in plan.removed:
+            click.echo(f"would remove {name}")
+        return
+    click.echo(f"{landed.pull_request or repo} at {landed.commit[:12]}: {_what_was_done(plan)}")
+
+
+def _what_was_done(plan: Plan) -> str:
+    """Say what a push sent, what it spared, and what it took away."""
+    sent = f"{_files(plan.uploaded)} uploaded" if plan.uploaded else "nothing to upload"
+    spared = f", {_files(plan.unchanged)} unchanged" if plan.unchanged else ""
+    return sent + spared + (f", removed {', '.join(plan.removed)}" if plan.removed else "")
+
+
+def _files(sizes: Mapping[str, int]) -> str:
+    return f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} ({size(sum(sizes.values()))})"
 
 
 @click.command("list")
@@ -184,26 +230,67 @@ def search_command(text: str, limit: int, endpoint: str | None, token: str | Non
 @click.command("verify")
 @click.argument("refs", metavar="REF…", nargs=-1, required=True)
 @revision_option
+@click.option("--key", "keys", multiple=True, metavar="FILE", help="Public key that must have signed; repeatable.")
 @json_option
-def verify_command(refs: tuple[str, ...], revision: str | None, as_json: bool) -> None:
-    """Check stored checkpoints again: every file's digest and the tensors' headers. Asks no hub.
+def verify_command(refs: tuple[str, ...], revision: str | None, keys: tuple[str, ...], as_json: bool) -> None:
+    """Check stored checkpoints again: digests, headers, signature, and the canary on this machine. Asks no hub.
+
+    The canary (zoo.json) says which token ids and numbers came out for a few texts when the checkpoint was pushed; they
+    are computed anew with this machine's tokenizer, plugin and torch. A signature is checked against --key, or the keys
+    that your configuration trusts.
 
     \b
     Example: zoo verify all-minilm-l6-v2
+             zoo verify ./my-bert --key key.pub.pem
     """
+    from pathlib import Path
+
     from zoo.hub.pulling import pull, verify
+    from zoo.hub.signatures import verify_checkpoint
 
     results = []
     for ref in refs:
         checkpoint = pull(ref, revision=revision, local_only=True)
         with transfer_progress("checked") as watcher:
             files = verify(checkpoint, watcher)
-        results.append({"ref": ref, "commit": checkpoint.commit, "files": files, "bytes": watcher.total_bytes})
+        signed = verify_checkpoint(checkpoint, tuple(Path(key).expanduser() for key in keys))
+        agreement = _canary_of(checkpoint)
+        result: dict[str, Any] = {"ref": ref, "commit": checkpoint.commit, "files": files, "bytes": watcher.total_bytes}
+        result["signed_by"] = str(signed.key) if signed else None
+        result["canary"] = (
+            {"texts": agreement.texts, "dtype": agreement.dtype, "worst": agreement.worst} if agreement else None
+        )
+        results.append(result)
         if not as_json:
             what = f"{files} files, {size(watcher.total_bytes)}, all as promised" if files else "headers are sound"
             click.echo(f"{checkpoint.repo_id or ref}: {what}")
+            if signed:
+                click.echo(f"  signature: {signed.files} files signed with {signed.key.name}")
+            click.echo(f"  canary: {_canary_text(agreement)}")
     if as_json:
         print_json(results)
+
+
+def _canary_of(checkpoint: Checkpoint) -> Agreement | None:
+    """Compute a checkpoint's canary, or give None where it has none: then no tensor is needed."""
+    from zoo.checkpoint.canary import read_canary
+
+    canary = read_canary(checkpoint.path)
+    if canary is None:
+        return None
+    from zoo.loading import load, verify_model
+
+    finest = all("float32" in sample.values for case in canary.cases for sample in case.samples)
+    model = load(checkpoint.path, dtype="float32" if finest else None)
+    model.checkpoint = checkpoint  # by its name, in messages
+    return verify_model(model)
+
+
+def _canary_text(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return "none to compare with"
+    by = ", ".join(f"{name} {version}" for name, version in agreement.written_by.items())
+    return f"{agreement.texts} texts give the same here as with {by} ({agreement.dtype})"
 
 
 @click.command("rm")

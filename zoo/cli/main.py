@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
+from typing import Any
 
 import click
 
 from zoo import __version__
-from zoo.errors import ZooError
+from zoo.errors import SignatureWarning, ZooError
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
     "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "list", "show", "search", "verify", "rm")),
+    "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
     "Models": ("zoo.cli.models", ("run", "embed", "finetune")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
@@ -84,6 +87,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        warnings.formatwarning = _format_warning
         status = cli(prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         if "--debug" in sys.argv:
@@ -103,6 +107,15 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status if isinstance(status, int) else 0  # click gives back what a command exits with
+
+
+_usual_format = warnings.formatwarning
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> str:
+    """Give our own warnings as sentences; a place in the code says nothing to a user."""
+    own = issubclass(category, SignatureWarning)
+    return f"Warning: {message}\n" if own else _usual_format(message, category, *place, **rest)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from zoo.errors import (
     AccessDenied,
     CorruptFile,
     DigestMismatch,
+    ExtraMissing,
     GatedRepository,
     HubUnreachable,
     NotACheckpoint,
@@ -36,11 +37,13 @@ from zoo.errors import (
     NotInStore,
     RepositoryNotFound,
     RevisionNotFound,
+    SignatureRefused,
     ZooError,
 )
 from zoo.hub import catalogue
 from zoo.hub.client import HubClient, Listing, Silent, Token, Watcher, default_endpoint, is_offline
 from zoo.hub.lock import LockedCheckpoint, Pin, find_pin
+from zoo.hub.signatures import SIGNATURE_FILE, check_signature
 from zoo.hub.store import Repository, store_path
 from zoo.references import Reference, parse
 from zoo.tokenization import TOKENIZER_FILES
@@ -49,7 +52,7 @@ from zoo.tokenization import TOKENIZER_FILES
 WANTED = (
     CONFIG_FILE, "generation_config.json", "zoo.json", *TOKENIZER_FILES,
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
-    "README.md", "LICENSE*", "emissions.csv",
+    "README.md", "LICENSE*", "emissions.csv", SIGNATURE_FILE,
 )  # fmt: skip
 SPARE_DISK_BYTES = 100_000_000
 
@@ -103,7 +106,7 @@ def pull_unlocked(
     if stored is not None and not refresh:
         address = (endpoint or default_endpoint()).rstrip("/")
         if stay_local or (stored.manifest is not None and stored.manifest.endpoint == address):
-            return stored
+            return _trusted(stored)
     if stay_local:
         raise NotInStore(str(reference), store_path())
     promise = Promise("the catalogue", entry.sha256 if entry is not None and reference.revision is None else {})
@@ -124,7 +127,7 @@ def pull_locked(
     locked, watcher = pin.locked, watcher or Silent()
     stored = stored_checkpoint(locked.repository, locked.commit)
     if stored is not None and stored.manifest is not None and not locked.differences(stored.manifest.files):
-        return stored
+        return _trusted(stored)
     if local_only or is_offline():
         raise NotInStore(pin.reference, store_path())
     client, listing = locked_listing(pin, endpoint, token, watcher)
@@ -213,6 +216,14 @@ def stored_checkpoint(repo_id: str, revision: str | None) -> Checkpoint | None:
     return Repository(repo_id).find(revision)
 
 
+def _trusted(stored: Checkpoint) -> Checkpoint:
+    """Give a stored checkpoint if it is signed as the user asks by now. Raises SignatureRefused, ExtraMissing."""
+    if stored.manifest is not None:
+        files = stored.manifest.files
+        check_signature(stored.manifest.repo_id, files, files, stored.path.joinpath)
+    return stored
+
+
 def _fetch(client: HubClient, listing: Listing, revision: str | None, promise: Promise, watcher: Watcher) -> Checkpoint:
     """Choose, fetch, check, and only then make it visible."""
     promise.check(listing)
@@ -232,9 +243,11 @@ def _fetch(client: HubClient, listing: Listing, revision: str | None, promise: P
             for name in names:
                 promise.check_content(name, listing.files[name], repository.blob(listing.files[name]))
             manifest = _manifest(client.endpoint, listing, repository, names)
+            at = {name: repository.blob(entry) for name, entry in manifest.files.items()}
+            check_signature(listing.repo_id, listing.files, manifest.files, at.__getitem__)
             checkpoint = repository.install(manifest, revision)
         except ZooError as error:
-            if isinstance(error, DigestMismatch | CorruptFile | NotACheckpoint):
+            if isinstance(error, DigestMismatch | CorruptFile | NotACheckpoint | SignatureRefused | ExtraMissing):
                 repository.discard(new)
             raise
     host.notify("zoo_checkpoint_pulled", checkpoint=checkpoint)

@@ -1,0 +1,171 @@
+"""Reading a checkpoint's config and headers where it is: in a folder, in the store, or on a hub, without fetching it.
+
+Of a repository on a hub, config.json, the shards' index and the first kilobytes of each safetensors file are read, by
+range requests. Of a checkpoint in the store, or in a folder, nothing is asked of any hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoint.headers import TensorHeader, read_header_from
+from zoo.checkpoint.manifest import Checkpoint
+from zoo.checkpoint.reader import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    JSON_LIMIT_BYTES,
+    Weights,
+    join_shards,
+    open_weights,
+    parse_json,
+    read_config,
+    shard_names,
+)
+from zoo.errors import CorruptFile, DigestMismatch, NotInStore
+from zoo.hub import catalogue
+from zoo.hub.client import HubClient, Listing, default_endpoint, is_offline
+from zoo.hub.lock import find_pin
+from zoo.hub.pulling import Promise, locked_listing, small_files, stored_checkpoint, weight_files
+from zoo.hub.store import Repository, store_path
+from zoo.references import parse
+
+FIRST_READ_BYTES = 4096  # of each file of tensors; a shard's header fits mostly, and a longer one is read on
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The config and headers of a checkpoint, wherever it is.
+
+    source: the hub that was asked, or the folder that was read. files: names and bytes, and of those not in the store
+    fetch_bytes; read_bytes: what was read of files on the hub.
+    """
+
+    checkpoint: Checkpoint
+    source: str
+    config: Mapping[str, Any]
+    weights: Weights
+    files: Mapping[str, int]
+    fetch_bytes: int = 0
+    read_bytes: int = 0
+
+
+def inspect(ref: str | Path, revision: str | None, endpoint: str | None, token: str | None) -> Inspected:
+    """Look in the folder, else the store, else on the hub, as zoo.pull does."""
+    reference = parse(ref, revision)
+    if reference.folder is not None:
+        return _in_folder(Checkpoint(reference.folder))
+    pin = find_pin(reference)
+    entry = None if pin else catalogue.look_up(reference)
+    repo_id = pin.locked.repository if pin else reference.repo_id or (entry.repository if entry else "")
+    wanted = pin.locked.commit if pin else reference.revision
+    stored = stored_checkpoint(repo_id, wanted)
+    if stored is not None and stored.manifest is not None:
+        if pin and not pin.locked.differences(stored.manifest.files):
+            return _in_folder(stored)
+        address = (endpoint or default_endpoint()).rstrip("/")
+        if not pin and (is_offline() or stored.manifest.endpoint == address):
+            return _in_folder(stored)
+    if is_offline():
+        raise NotInStore(str(reference), store_path())
+    if pin:
+        promise = Promise.of(pin)
+        client, listing = locked_listing(pin, endpoint, token)
+    else:
+        promise = Promise("the catalogue", entry.sha256 if entry is not None and wanted is None else {})
+        client = HubClient(endpoint, token)
+        listing = client.listing(repo_id, wanted)
+    promise.check(listing)
+    return _on_hub(client, listing, sorted(promise.sha256) if promise.whole else None)
+
+
+def _in_folder(checkpoint: Checkpoint) -> Inspected:
+    config, weights = read_config(checkpoint.path), open_weights(checkpoint.path)
+    if checkpoint.manifest is not None:
+        files = {name: entry.size_bytes for name, entry in checkpoint.manifest.files.items()}
+    else:
+        present = {
+            str(path.relative_to(checkpoint.path)): path for path in checkpoint.path.rglob("*") if path.is_file()
+        }
+        shards = {str(path.relative_to(checkpoint.path)) for path in weights.files.values()}
+        own = {*small_files(present), *shards, *({INDEX_FILE} & set(present) if len(shards) > 1 else ())}
+        files = {name: present[name].stat().st_size for name in sorted(own)}
+    return Inspected(checkpoint, str(checkpoint.path), config, weights, files)
+
+
+def _on_hub(client: HubClient, listing: Listing, names: list[str] | None) -> Inspected:
+    """Read what is needed of a repository. names: the files of the checkpoint; None for those that Zoo would choose."""
+    chosen = names if names is not None else [*small_files(listing.files), *weight_files(listing)]
+    config = _read_json(client, listing, CONFIG_FILE)
+    read_bytes = listing.files[CONFIG_FILE].size_bytes
+    if INDEX_FILE in chosen:
+        index = _read_json(client, listing, INDEX_FILE)
+        read_bytes += listing.files[INDEX_FILE].size_bytes
+        shards = shard_names(index, INDEX_FILE)
+        if absent := [name for name in shards if name not in listing.files]:
+            raise CorruptFile(INDEX_FILE, f"it names the shard {absent[0]}, which the repository does not have")
+        chosen = sorted({*chosen, *shards})
+    else:
+        index, shards = {}, weight_files(listing)
+    files = [_RemoteFile(client, listing, name) for name in shards]
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        headers = list(pool.map(_RemoteFile.header, files))
+    by_name = dict(zip(shards, headers, strict=True))
+    paths = {name: Path(listing.repo_id, name) for name in shards}
+    whole = Weights(headers[0], dict.fromkeys(headers[0], paths[shards[0]]))
+    weights = join_shards(index, INDEX_FILE, by_name, paths) if index else whole
+    repository = Repository(listing.repo_id)
+    absent_bytes = [
+        listing.files[name].size_bytes for name in chosen if not repository.blob(listing.files[name]).is_file()
+    ]
+    return Inspected(
+        Checkpoint(Path(listing.repo_id), listing.repo_id, listing.commit),
+        client.endpoint,
+        config,
+        weights,
+        {name: listing.files[name].size_bytes for name in sorted(chosen)},
+        fetch_bytes=sum(absent_bytes),
+        read_bytes=read_bytes + sum(file.read_bytes for file in files),
+    )
+
+
+def _read_json(client: HubClient, listing: Listing, name: str) -> dict[str, Any]:
+    """Read a small file whole, and check its digest."""
+    entry = listing.files[name]
+    if entry.size_bytes > JSON_LIMIT_BYTES:
+        raise CorruptFile(name, f"it has more than {JSON_LIMIT_BYTES} bytes")
+    content = client.read(listing, name, 0, entry.size_bytes)
+    hasher = entry.hasher()
+    hasher.update(content)
+    if hasher.hexdigest() != entry.digest:
+        raise DigestMismatch(name, entry.digest, hasher.hexdigest(), "the commit's listing")
+    return parse_json(content, name)
+
+
+class _RemoteFile:
+    """A file on a hub that is read from its beginning, in as few and as small pieces as its header takes."""
+
+    def __init__(self, client: HubClient, listing: Listing, name: str) -> None:
+        self._client, self._listing, self._name = client, listing, name
+        self._size_bytes = listing.files[name].size_bytes
+        self._content = b""
+        self._position = 0
+
+    @property
+    def read_bytes(self) -> int:
+        return len(self._content)
+
+    def read(self, count: int) -> bytes:
+        end = min(self._position + count, self._size_bytes)
+        if end > len(self._content):
+            further = min(max(end, FIRST_READ_BYTES), self._size_bytes)
+            self._content += self._client.read(self._listing, self._name, len(self._content), further)
+        start, self._position = self._position, end
+        return self._content[start:end]
+
+    def header(self) -> dict[str, TensorHeader]:
+        return read_header_from(self.read, self._size_bytes, self._name)
