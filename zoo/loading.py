@@ -20,7 +20,7 @@ from zoo.hub import catalogue
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
 from zoo.model import Model
-from zoo.tasks import get_task
+from zoo.tasks import get_task, head_task
 from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
 from zoo.verification import Agreement, check_canary
@@ -186,11 +186,6 @@ def choose_settings(head: Head | None, config: Mapping[str, Any], labels: Sequen
         raise InvalidInput(f"labels is {labels!r}; it would be a list of different names")
     own = HeadSettings.from_config(config)
     return own if own.labels == chosen else HeadSettings(chosen)
-
-
-def head_task(task: str) -> str:
-    """Give the task whose head serves a task: its own, or for translation that of text2text-generation."""
-    return get_task(task).head or task
 
 
 def assemble(

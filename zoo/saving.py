@@ -11,9 +11,8 @@ from typing import Any
 from zoo.checkpoint.fitting import written
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.checkpoint.writer import write_json, write_weights
-from zoo.loading import head_task
 from zoo.model import Model
-from zoo.tasks import get_task
+from zoo.tasks import get_task, head_task
 from zoo.tokenization import TOKENIZER_FILES
 
 POOLING_FILES = (

@@ -19,10 +19,8 @@ Zoo = Callable[..., subprocess.CompletedProcess[str]]
 
 def told(sizes: dict[str, int], verb: str) -> list[str]:
     """A line for each file, as a dry run prints them."""
-    return [
-        f"{verb} {name} ({size / 1000:.1f} kB)" if size >= 1000 else f"{verb} {name} ({size} B)"
-        for name, size in sizes.items()
-    ]
+    texts = {name: f"{size / 1000:.1f} kB" if size >= 1000 else f"{size} B" for name, size in sizes.items()}
+    return [f"{verb} {name} ({text})" for name, text in texts.items()]
 
 
 def sizes_of(hub: Any, repo_id: str) -> dict[str, int]:

@@ -81,7 +81,9 @@ def variants_of(case: Case) -> Iterator[Subject]:
 def make_config(subject: Subject) -> Any:
     """Give transformers' config."""
     settings = {**subject.case.config, **subject.changes}
-    return getattr(transformers, subject.case.config_class)(**settings, attn_implementation="eager")
+    # The kernel that its users get, unless that leaves out the bound of scores, as it does there.
+    kernel = {"attn_implementation": "eager"} if "attn_logit_softcapping" in settings else {}
+    return getattr(transformers, subject.case.config_class)(**settings, **kernel)
 
 
 def make_oracle(subject: Subject, seed: int = 0) -> Any:

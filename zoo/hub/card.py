@@ -97,23 +97,31 @@ def read_kept(folder: Path) -> dict[str, Any]:
     path = folder / CARD_FILE
     if not path.is_file() or check_card(path) is not None:
         return {}  # somebody else's card: whatever is wrong with it, it says nothing
-    from huggingface_hub import ModelCard
-
-    data = ModelCard(path.read_text(encoding="utf-8")).data.to_dict()  # type: ignore[no-untyped-call]
+    data = _metadata(path)
     return {key: data[key] for key in KEPT_KEYS if isinstance(data.get(key), str | list)}
 
 
 def check_card(path: Path) -> str | None:
     """Say what is wrong with a card's metadata, by the library's own card classes, or None."""
-    from huggingface_hub import ModelCard
     from yaml import YAMLError  # type: ignore[import-untyped]
 
     if path.stat().st_size > CARD_LIMIT_BYTES:
         return f"it has more than {CARD_LIMIT_BYTES} bytes"
     try:
-        ModelCard(path.read_text(encoding="utf-8"))
+        _metadata(path)
     except YAMLError as error:
         return " ".join(str(error).split())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # what these classes raise
         return str(error)
     return None
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Give a card's metadata, empty where it has none."""
+    from huggingface_hub import ModelCard
+
+    text = path.read_text(encoding="utf-8")
+    if not text.lstrip("\ufeff \r\n").startswith("---"):
+        return {}  # the library would warn of it
+    data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    return data

@@ -27,3 +27,11 @@ def get_task(name: str) -> Task:
 
     given: Task = host.get_task(name)
     return given
+
+
+def head_task(name: str) -> str:
+    """Give the task whose head serves a task: its own, or for translation that of text2text-generation.
+
+    Tasks of other distributions have a head of their own, so that none is imported to find out.
+    """
+    return (get_task(name).head or name) if name in _MODULES else name

@@ -141,7 +141,7 @@ def build(spec: ModernBertSpec) -> Encoder:
     head_dim = spec.hidden_size // spec.num_attention_heads
 
     def reach(kind: LayerType) -> Reach:
-        rotary = make_rotary(spec.rope(kind), head_dim, 10_000.0, spec.max_position_embeddings)
+        rotary = make_rotary(spec.rope(kind), head_dim, 10_000.0, spec.max_position_embeddings, upcast=True)
         return Reach(spec.local_attention // 2 if kind == "sliding_attention" else None, rotary)
 
     layers = [
