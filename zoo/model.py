@@ -153,10 +153,9 @@ class Model(nn.Module):
         return int(self.spec.hidden_size)  # type: ignore[attr-defined]
 
     @property
-    def num_decoder_layers(self) -> int:
-        """How many layers write: the capacity of a cache counts them. 0 for an encoder alone."""
-        decoder = getattr(self.backbone, "decoder", self.backbone)
-        return len(decoder.layers) if isinstance(decoder, Decoder) else 0
+    def writes(self) -> bool:
+        """Whether there is a decoder among its layers, so that it could go on from a text."""
+        return isinstance(getattr(self.backbone, "decoder", self.backbone), Decoder)
 
     @property
     def max_length(self) -> int | None:

@@ -72,7 +72,7 @@ def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings)
         if draft != "prompt":
             raise InvalidInput(f"draft is {draft!r}; it would be 'prompt', or a model with the same vocabulary")
         return
-    if draft.num_decoder_layers == 0 or draft.head is None or hasattr(draft.backbone, "encode"):
+    if not draft.writes or draft.head is None or hasattr(draft.backbone, "encode"):
         raise InvalidInput(f"The draft, a '{draft.architecture.name}' for '{draft.task}', does not write by itself")
     if draft.spec.vocab_size != model.spec.vocab_size:
         raise InvalidInput(
@@ -115,7 +115,7 @@ def _settled(text: str, stops: Sequence[str]) -> int:
 def encode_prompts(prompts: Sequence[str], model: Model, truncate: bool) -> list[Features]:
     """Give the prompts as tokens, with the task's prefix. Raises InvalidInput for what the model cannot go on from."""
     check_texts(prompts)
-    if model.num_decoder_layers == 0 or model.head is None:
+    if not model.writes or model.head is None:
         raise InvalidInput(
             f"This '{model.architecture.name}' was loaded for '{model.task}' and writes no text; "
             f"it would be a model with a head for text-generation or text2text-generation"

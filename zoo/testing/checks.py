@@ -18,7 +18,6 @@ from zoo.checkpoint.reader import open_weights
 from zoo.errors import UnknownConfigKey
 from zoo.host import get_architecture
 from zoo.layers.attention import recorded_attention
-from zoo.layers.cache import Cache
 from zoo.loading import assemble, choose_settings, load
 from zoo.model import Model
 from zoo.tasks import get_task
@@ -245,7 +244,8 @@ def test_cached_is_as_uncached(writer: Model, side: str) -> None:
     batch = toy_batch(model.spec, "left")
     ids, mask = (batch.ids, batch.mask) if side == "left" else (batch.ids[:, -4:], None)
     time = ids.shape[1]
-    cache = Cache(model.num_decoder_layers, capacity=time + 2)
+    backbone: Any = model.backbone
+    cache = backbone.new_cache(time + 2)
     parts = []
     with torch.no_grad():
         for start, stop in ((0, time - 3), (time - 3, time - 1), (time - 1, time)):
