@@ -42,8 +42,9 @@ docs: setup
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
-# Also the tests on real weights, and whether the conformance kit notices seeded faults.
+# Also the tests on real weights, more random configs, and whether the conformance kit notices seeded faults.
 test-all: $(VENV)/.demo test
+	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
 	$(BIN)/python tests/conformance/kill_rate.py
 
 lint: setup
