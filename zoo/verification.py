@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from zoo import __version__, host
 from zoo.checkpoint.canary import MANTISSA_BITS, Canary, Case, Dtype, Sample, allowances, distance, numbers
@@ -173,6 +172,8 @@ def _outputs(
     model: Model, ids: list[int], types: list[int], parameters: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
     """Run one case: each output that counts, on CPU in float32, as (positions, width). parameters: instead of its own."""
+    from torch.nn.utils.stateless import functional_call  # torch.func would bring the compiler with it
+
     if not ids:
         return {}
     if max(ids) >= model.spec.vocab_size:
