@@ -172,7 +172,7 @@ def _outputs(
     model: Model, ids: list[int], types: list[int], parameters: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
     """Run one case: each output that counts, on CPU in float32, as (positions, width). parameters: instead of its own."""
-    from torch.nn.utils.stateless import functional_call  # torch.func would bring the compiler with it
+    from torch.func import functional_call  # here, since it brings the compiler with it
 
     if not ids:
         return {}
