@@ -208,7 +208,7 @@ def _remote_canary(listing: Listing, client: HubClient, temporary: Path) -> Cana
     if CANARY_FILE not in listing.files:
         return None
     folder = temporary / "remote"
-    client.fetch(listing, CANARY_FILE, folder / CANARY_FILE, lambda count: None)
+    client.fetch(listing, {CANARY_FILE: folder / CANARY_FILE}, Silent())
     try:
         return read_canary(folder)
     except CorruptFile:

@@ -14,7 +14,7 @@ import torch
 
 import zoo
 from zoo import errors
-from zoo.hub import transfer
+from zoo.hub import retries
 from zoo.hub.pulling import pull, stored_checkpoint
 
 LeftInStore = Callable[[], list[str]]
@@ -22,7 +22,7 @@ LeftInStore = Callable[[], list[str]]
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
 
 
 def upload(hub: Any, repo_id: str, files: dict[str, bytes]) -> None:
@@ -222,7 +222,7 @@ def test_a_disk_without_room_is_known_before_fetching(proxy: Any, published: str
                 sibling["lfs"]["size"] = 10**15
 
     proxy.tamper_listing(change)
-    with pytest.raises(errors.NotEnoughDisk, match=r"and 1000000\.1 GB are needed"):
+    with pytest.raises(errors.NotEnoughDisk, match=r"and 1000000\.0 GB are needed"):
         zoo.pull("me/small", endpoint=proxy.endpoint)
     assert left_in_store() == []
 

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 @click.argument("refs", metavar="REF…", nargs=-1, required=True)
 @revision_option
 @click.option("--refresh", is_flag=True, help="Ask the hub whether a branch has moved on.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Also fetch files like this; repeatable.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files like this; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Say which files would be fetched; fetch none.")
 @endpoint_option
 @token_option
 @json_option
-def pull_command(
-    refs: tuple[str, ...], revision: str | None, refresh: bool, endpoint: str | None, token: str | None, as_json: bool
-) -> None:
+def pull_command(refs: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) -> None:
     """Fetch checkpoints into the store, verified.
 
     A checkpoint that is there already makes no request. An interrupted pull goes on where it stopped.
@@ -41,23 +42,44 @@ def pull_command(
     \b
     Example: zoo pull all-minilm-l6-v2
              zoo pull org/name@v1.0
+             zoo pull org/name --include "onnx/*" --exclude "*.md" --dry-run
     """
-    from zoo.hub.pulling import pull
-
-    results = []
-    for ref in refs:
-        with transfer_progress("fetched") as watcher:
-            checkpoint = pull(ref, revision=revision, endpoint=endpoint, token=token, refresh=refresh, watcher=watcher)
-        fetched = {"fetched_bytes": watcher.total_bytes, "endpoint": watcher.endpoint}
-        results.append({"ref": ref, "commit": checkpoint.commit, "path": str(checkpoint.path), **fetched})
-        if not as_json:
-            how = f"fetched {size(watcher.total_bytes)} from {watcher.endpoint}, verified"
-            if watcher.endpoint is None:
-                how = "already in the store, no request made" if checkpoint.commit else "a folder, nothing to fetch"
-            at = f" at {checkpoint.commit[:12]}" if checkpoint.commit else ""
-            click.echo(f"{checkpoint.repo_id or ref}{at}: {how}\n{checkpoint.path}")
+    results = [_plan_pull(ref, as_json, options) if dry_run else _pull(ref, as_json, options) for ref in refs]
     if as_json:
         print_json(results)
+
+
+def _pull(ref: str, as_json: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    from zoo.hub.pulling import pull
+
+    with transfer_progress("fetched") as watcher:
+        checkpoint = pull(ref, watcher=watcher, **options)
+    if not as_json:
+        how = f"fetched {size(watcher.total_bytes)} from {watcher.endpoint}, verified"
+        if watcher.endpoint is None:
+            how = "already in the store, no request made" if checkpoint.commit else "a folder, nothing to fetch"
+        at = f" at {checkpoint.commit[:12]}" if checkpoint.commit else ""
+        click.echo(f"{checkpoint.repo_id or ref}{at}: {how}\n{checkpoint.path}")
+    fetched = {"fetched_bytes": watcher.total_bytes, "endpoint": watcher.endpoint}
+    return {"ref": ref, "commit": checkpoint.commit, "path": str(checkpoint.path), **fetched}
+
+
+def _plan_pull(ref: str, as_json: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from zoo.hub.pulling import plan_pull
+
+    plan = plan_pull(ref, **options)
+    if not as_json:
+        if plan is None:
+            click.echo(f"{ref}: a folder, nothing to fetch")
+            return {"ref": ref}
+        for did, sizes in (("would fetch", plan.to_fetch), ("here already", plan.here)):
+            for name, size_bytes in sizes.items():
+                click.echo(f"{did} {name} ({size(size_bytes)})")
+        source = f"{size(sum(plan.to_fetch.values()))} in {len(plan.to_fetch)} files to fetch from {plan.endpoint}"
+        click.echo(f"{plan.repo_id} at {plan.commit[:12]}: {source if plan.to_fetch else 'nothing to fetch'}")
+    return {"ref": ref, **(asdict(plan) if plan is not None else {})}
 
 
 @click.command("push")

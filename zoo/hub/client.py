@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
@@ -27,14 +28,17 @@ from zoo.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
+from zoo.hub.connections import Connections
 from zoo.hub.ranges import read_range
-from zoo.hub.transfer import Advance, fetch, file_url
+from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
+from zoo.hub.transfer import Transfer, file_url, run
 from zoo.references import is_commit
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 
+TIMEOUT_SECONDS = 30.0
 Token = str | Literal[False] | None
 """None for HF_TOKEN or the one stored by `hf auth`; False for none."""
 
@@ -100,10 +104,19 @@ class HubClient:
         headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo", library_version=__version__)
         return headers
 
+    @cached_property
+    def _connections(self) -> Connections:
+        from huggingface_hub import constants
+
+        return Connections(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
     def listing(self, repo_id: str, revision: str | None = None) -> Listing:
         """Resolve a revision to its commit and list the files. Raises the errors of `_translated`, RefusedContent."""
         with self._translated(repo_id, revision, f"reading '{repo_id}'"):
-            info = self._api.model_info(repo_id, revision=revision, files_metadata=True)
+            ask = partial(
+                self._api.model_info, repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS
+            )
+            info = self._patiently(ask)
         if not is_commit(info.sha):
             raise HubUnreachable(self.endpoint, f"it gave {info.sha!r} as the commit of '{repo_id}'")
         files = {}
@@ -120,11 +133,24 @@ class HubClient:
             files[sibling.rfilename] = entry
         return Listing(repo_id, str(info.sha), files)
 
-    def fetch(self, listing: Listing, name: str, blob: Path, advance: Advance) -> None:
-        """Put one file's verified content at `blob`. Raises DigestMismatch and the errors of `_translated`."""
-        url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
+    def fetch(self, listing: Listing, blobs: Mapping[str, Path], watcher: Watcher) -> None:
+        """Put files' verified content where `blobs` says, by name, several at once.
+
+        Raises DigestMismatch, NotEnoughDisk and the errors of `_translated`; what arrived is kept for the next try.
+        """
+        stopped, lock = Event(), Lock()
+
+        def advance(name: str, count: int) -> None:
+            with lock:
+                watcher.advanced(name, count, listing.files[name].size_bytes)
+
+        transfers = {}
+        for name, blob in blobs.items():  # two files of the same content are one blob
+            url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
+            transfer = Transfer(self._connections, url, self._headers, listing.files[name], name, stopped)
+            transfers[blob] = (transfer, partial(advance, name))
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
-            fetch(url, listing.files[name], blob, name, self._headers, advance)
+            run(transfers, self._connections, stopped)
 
     def read(self, listing: Listing, name: str, start: int, end: int) -> bytes:
         """Give the bytes [start, end) of a file, not verified; no more than `end` bytes of any answer are taken in.
@@ -133,7 +159,7 @@ class HubClient:
         """
         url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
         with self._translated(listing.repo_id, listing.commit, f"reading '{name}' of '{listing.repo_id}'"):
-            content = read_range(url, start, end, self._headers)
+            content = read_range(self._connections, url, start, end, self._headers)
         if len(content) != end - start:
             raise HubUnreachable(self.endpoint, f"it gave {len(content)} of {end - start} bytes of '{name}'")
         return content
@@ -202,6 +228,27 @@ class HubClient:
             for _, file in opened:
                 file.close()
         return Landed(str(info.oid), info.pr_url)
+
+    def _patiently(self, ask: Callable[[], ModelInfo]) -> ModelInfo:
+        """Ask again while the hub is busy or breaks off; where none is to be reached, that is known at once."""
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError
+
+        patience = Patience(self.endpoint, Event())
+        while True:
+            asked_seconds = None
+            try:
+                return ask()
+            except HfHubHTTPError as error:
+                patience.fail()
+                if error.response.status_code not in RETRIED_STATUS or patience.is_spent:
+                    raise
+                asked_seconds = retry_after(error.response.headers)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.ReadTimeout):
+                patience.fail()
+                if patience.is_spent:
+                    raise
+            patience.wait(asked_seconds)
 
     @contextmanager
     def _translated(self, repo_id: str, revision: str | None, action: str) -> Iterator[None]:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from zoo import host
 from zoo.checkpoint.headers import read_header
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
-from zoo.checkpoint.reader import (
-    CONFIG_FILE,
-    INDEX_FILE,
-    PICKLE_SUFFIXES,
-    WEIGHTS_FILE,
-    open_weights,
-    pickles_only,
-    read_config,
-    read_json,
-    shard_names,
-)
+from zoo.checkpoint.reader import CONFIG_FILE, open_weights, read_config, read_json
 from zoo.errors import (
     AccessDenied,
     CorruptFile,
@@ -32,6 +20,7 @@ from zoo.errors import (
     ExtraMissing,
     GatedRepository,
     HubUnreachable,
+    InvalidInput,
     NotACheckpoint,
     NotEnoughDisk,
     NotInStore,
@@ -41,20 +30,15 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.hub import catalogue
+from zoo.hub.choosing import OWN_FILES, Choice, choose
 from zoo.hub.client import HubClient, Listing, Silent, Token, Watcher, default_endpoint, is_offline
 from zoo.hub.lock import LockedCheckpoint, Pin, find_pin
-from zoo.hub.signatures import SIGNATURE_FILE, check_signature
+from zoo.hub.partial import partial_paths
+from zoo.hub.signatures import check_signature
 from zoo.hub.store import Repository, store_path
 from zoo.references import Reference, parse
-from zoo.tokenization import TOKENIZER_FILES
 
-# What a checkpoint consists of beside its weights. Other frameworks' weights, pickles and code are never fetched.
-WANTED = (
-    CONFIG_FILE, "generation_config.json", "zoo.json", *TOKENIZER_FILES,
-    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
-    "README.md", "LICENSE*", "emissions.csv", SIGNATURE_FILE,
-)  # fmt: skip
-SPARE_DISK_BYTES = 100_000_000
+SPARE_DISK_BYTES = 10_000_000  # for manifests, journals and whatever else the disk is for
 
 
 def pull(
@@ -65,28 +49,47 @@ def pull(
     token: str | None = None,
     local_only: bool = False,
     refresh: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Checkpoint:
     """Give a checkpoint that is complete and verified on this machine, fetched from a hub only where it is not yet.
 
     ref: a catalogue name, `org/name`, `org/name@revision` or `./folder`. revision: a branch, tag or commit.
     endpoint, token: None for HF_ENDPOINT and HF_TOKEN. local_only: never ask a hub (nor with HF_HUB_OFFLINE=1).
-    refresh: ask the hub whether a branch has moved on. watcher: told of progress.
+    refresh: ask the hub whether a branch has moved on. include, exclude: patterns of file names to add to the checkpoint's
+    own, and to leave out (see Choice). watcher: told of progress.
     A checkpoint that is in the store makes no request. An interrupted pull goes on where it stopped.
     Raises InvalidReference, NotInStore, RepositoryNotFound and its kin, DigestMismatch, CorruptFile, RefusedContent,
     NotEnoughDisk; after a refusal nothing of the checkpoint is left in the store.
     Under a zoo.lock that holds the reference, this gives what it holds. Raises LockConflict for another revision.
     """
-    reference = parse(ref, revision)
+    reference, choice = parse(ref, revision), Choice(tuple(include), tuple(exclude))
     if reference.folder is not None:
         read_config(reference.folder)
         return Checkpoint(reference.folder)
     pin = find_pin(reference)
     if pin is not None:
+        check_unchosen(pin, choice)
         return pull_locked(pin, endpoint=endpoint, token=token, local_only=local_only, watcher=watcher)
     return pull_unlocked(
-        reference, endpoint=endpoint, token=token, local_only=local_only, refresh=refresh, watcher=watcher
+        reference,
+        endpoint=endpoint,
+        token=token,
+        local_only=local_only,
+        refresh=refresh,
+        choice=choice,
+        watcher=watcher,
     )
+
+
+def check_unchosen(pin: Pin, choice: Choice) -> None:
+    """Refuse a choice of files where a lock holds which they are. Raises InvalidInput."""
+    if choice != OWN_FILES:
+        raise InvalidInput(
+            f"{pin.path} holds which files make '{pin.reference}'. Leave --include and --exclude out, or take it out of the "
+            f"lock: zoo lock remove {pin.reference}"
+        )
 
 
 def pull_unlocked(
@@ -96,6 +99,7 @@ def pull_unlocked(
     token: Token = None,
     local_only: bool = False,
     refresh: bool = False,
+    choice: Choice = OWN_FILES,
     watcher: Watcher | None = None,
 ) -> Checkpoint:
     """Give what a reference to a hub means whatever a zoo.lock holds. Arguments and errors: see pull."""
@@ -103,16 +107,22 @@ def pull_unlocked(
     repo_id = reference.repo_id or (entry.repository if entry else "")
     stay_local = local_only or is_offline()
     stored = stored_checkpoint(repo_id, reference.revision)
-    if stored is not None and not refresh:
-        address = (endpoint or default_endpoint()).rstrip("/")
-        if stay_local or (stored.manifest is not None and stored.manifest.endpoint == address):
-            return _trusted(stored)
+    if stored is not None and not refresh and (stay_local or is_whole(stored, choice, endpoint)):
+        return _trusted(stored)
     if stay_local:
         raise NotInStore(str(reference), store_path())
     promise = Promise("the catalogue", entry.sha256 if entry is not None and reference.revision is None else {})
     client, watcher = HubClient(endpoint, token), watcher or Silent()
     watcher.asked(client.endpoint)
-    return _fetch(client, client.listing(repo_id, reference.revision), reference.revision, promise, watcher)
+    listing = client.listing(repo_id, reference.revision)
+    promise.check(listing)
+    return _fetch(client, listing, choose(client, listing, choice), reference.revision, promise, choice, watcher)
+
+
+def is_whole(stored: Checkpoint, choice: Choice, endpoint: str | None) -> bool:
+    """Tell whether a stored checkpoint is of the hub that would be asked, and holds all that is chosen."""
+    address = (endpoint or default_endpoint()).rstrip("/")
+    return stored.manifest is not None and stored.manifest.endpoint == address and choice.is_met_by(stored.manifest)
 
 
 def pull_locked(
@@ -131,7 +141,9 @@ def pull_locked(
     if local_only or is_offline():
         raise NotInStore(pin.reference, store_path())
     client, listing = locked_listing(pin, endpoint, token, watcher)
-    return _fetch(client, listing, locked.commit, Promise.of(pin), watcher)
+    promise = Promise.of(pin)
+    promise.check(listing)
+    return _fetch(client, listing, sorted(promise.sha256), locked.commit, promise, OWN_FILES, watcher)
 
 
 def locked_listing(
@@ -163,6 +175,57 @@ def locked_listing(
 def token_for(locked: LockedCheckpoint, token: Token) -> Token:
     """Give the token for a lock's own hub: none unless it is the user's hub too, for anybody can write a lock."""
     return token if locked.endpoint == default_endpoint().rstrip("/") else False
+
+
+@dataclass(frozen=True)
+class PullPlan:
+    """What a pull would do. endpoint: None where no hub would be asked. to_fetch, here: sizes in bytes by file name."""
+
+    repo_id: str
+    commit: str
+    endpoint: str | None
+    to_fetch: Mapping[str, int]
+    here: Mapping[str, int]
+
+
+def plan_pull(
+    ref: str | Path,
+    *,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    token: Token = None,
+    refresh: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> PullPlan | None:
+    """Say what a pull would fetch, and change nothing. None for a folder. Arguments and errors: see pull."""
+    reference, choice = parse(ref, revision), Choice(tuple(include), tuple(exclude))
+    if reference.folder is not None:
+        return None
+    pin, entry = find_pin(reference), catalogue.look_up(reference)
+    if pin is not None:
+        check_unchosen(pin, choice)
+    repo_id = pin.locked.repository if pin else reference.repo_id or (entry.repository if entry else "")
+    stored = stored_checkpoint(repo_id, pin.locked.commit if pin else reference.revision)
+    if stored is not None and stored.manifest is not None:
+        as_locked = pin is not None and not pin.locked.differences(stored.manifest.files)
+        if as_locked or (pin is None and not refresh and (is_offline() or is_whole(stored, choice, endpoint))):
+            here = {name: file.size_bytes for name, file in stored.manifest.files.items()}
+            return PullPlan(repo_id, stored.manifest.commit, None, {}, here)
+    if is_offline():
+        raise NotInStore(str(reference), store_path())
+    if pin is not None:
+        client, listing = locked_listing(pin, endpoint, token)
+        names = sorted(pin.locked.files)
+    else:
+        client = HubClient(endpoint, token)
+        listing = client.listing(repo_id, reference.revision)
+        names = choose(client, listing, choice)
+    sizes = {name: listing.files[name].size_bytes for name in names}
+    blobs = {name: Repository(repo_id).blob(listing.files[name]) for name in names}
+    to_fetch = {name: size for name, size in sizes.items() if not blobs[name].is_file()}
+    here = {name: size for name, size in sizes.items() if name not in to_fetch}
+    return PullPlan(repo_id, listing.commit, client.endpoint, to_fetch, here)
 
 
 @dataclass(frozen=True)
@@ -224,71 +287,54 @@ def _trusted(stored: Checkpoint) -> Checkpoint:
     return stored
 
 
-def _fetch(client: HubClient, listing: Listing, revision: str | None, promise: Promise, watcher: Watcher) -> Checkpoint:
-    """Choose, fetch, check, and only then make it visible."""
-    promise.check(listing)
-    names = sorted(promise.sha256) if promise.whole else [*small_files(listing.files), *weight_files(listing)]
+def _fetch(
+    client: HubClient,
+    listing: Listing,
+    names: Sequence[str],
+    revision: str | None,
+    promise: Promise,
+    choice: Choice,
+    watcher: Watcher,
+) -> Checkpoint:
+    """Fetch files, check them, and only then make them visible."""
     repository = Repository(listing.repo_id)
-    new: list[Path] = []
+    new: dict[str, Path] = {}
     with repository.locked():
         try:
-            _fetch_files(client, listing, repository, names, new, watcher)
-            if INDEX_FILE in names and not promise.whole:
-                shards = shard_names(_read_blob(repository, listing.files[INDEX_FILE]), INDEX_FILE)
-                absent = [name for name in shards if name not in listing.files]
-                if absent:
-                    raise CorruptFile(INDEX_FILE, f"it names the shard {absent[0]}, which the repository does not have")
-                _fetch_files(client, listing, repository, shards, new, watcher)
-                names += shards
+            new = absent_files(listing, repository, names)
+            _check_disk(listing, new)
+            client.fetch(listing, new, watcher)
             for name in names:
                 promise.check_content(name, listing.files[name], repository.blob(listing.files[name]))
-            manifest = _manifest(client.endpoint, listing, repository, names)
+            manifest = _manifest(client.endpoint, listing, repository, names, choice)
             at = {name: repository.blob(entry) for name, entry in manifest.files.items()}
             check_signature(listing.repo_id, listing.files, manifest.files, at.__getitem__)
             checkpoint = repository.install(manifest, revision)
         except ZooError as error:
             if isinstance(error, DigestMismatch | CorruptFile | NotACheckpoint | SignatureRefused | ExtraMissing):
-                repository.discard(new)
+                repository.discard(new.values())
             raise
     host.notify("zoo_checkpoint_pulled", checkpoint=checkpoint)
     return checkpoint
 
 
-def small_files(names: Iterable[str]) -> list[str]:
-    """Give those of a repository's files that belong to a checkpoint beside its weights."""
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in WANTED)]
-
-
-def weight_files(listing: Listing) -> list[str]:
-    """Give the file of weights, or the index of its shards. Raises NotACheckpoint, RefusedContent."""
-    if CONFIG_FILE not in listing.files:
-        raise NotACheckpoint(listing.repo_id, "it has no config.json")
-    for name in (WEIGHTS_FILE, INDEX_FILE):
-        if name in listing.files:
-            return [name]
-    pickles = [name for name in listing.files if name.endswith(PICKLE_SUFFIXES)]
-    if pickles:
-        raise pickles_only(listing.repo_id, pickles)
-    raise NotACheckpoint(listing.repo_id, "it has no model.safetensors")
-
-
-def _fetch_files(
-    client: HubClient, listing: Listing, repository: Repository, names: list[str], new: list[Path], watcher: Watcher
-) -> None:
-    """Fetch what is not among the blobs yet, and note it in `new`."""
+def absent_files(listing: Listing, repository: Repository, names: Sequence[str]) -> dict[str, Path]:
+    """Give the files that are not among the blobs, with where they go. A damaged blob is removed."""
     known = repository.verified_digests()
     absent = [name for name in names if not _is_sound(listing.files[name], repository, known)]
-    needed_bytes = sum(listing.files[name].size_bytes for name in absent)
+    return {name: repository.blob(listing.files[name]) for name in absent}
+
+
+def _check_disk(listing: Listing, new: Mapping[str, Path]) -> None:
+    """See whether there is room for what is still to come. Raises NotEnoughDisk."""
+    sizes = {blob: listing.files[name].size_bytes for name, blob in new.items()}
+    partials = [partial_paths(blob)[0] for blob in sizes]
+    here_bytes = sum(path.stat().st_size for path in partials if path.is_file())
+    needed_bytes = sum(sizes.values()) - here_bytes + SPARE_DISK_BYTES
     store_path().mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(store_path()).free
-    if needed_bytes + SPARE_DISK_BYTES > free_bytes:
-        raise NotEnoughDisk(store_path(), needed_bytes + SPARE_DISK_BYTES, free_bytes)
-    for name in absent:
-        entry = listing.files[name]
-        blob = repository.blob(entry)
-        if not blob.is_file():
-            client.fetch(listing, name, blob, partial(_advance, watcher, name, entry.size_bytes))
-            new.append(blob)
+    if sizes and needed_bytes > free_bytes:
+        raise NotEnoughDisk(store_path(), needed_bytes, free_bytes)
 
 
 def _is_sound(entry: FileEntry, repository: Repository, known: Collection[str]) -> bool:
@@ -303,13 +349,13 @@ def _is_sound(entry: FileEntry, repository: Repository, known: Collection[str]) 
     return blob.is_file()
 
 
-def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
-    watcher.advanced(name, count, size_bytes)
-
-
-def _manifest(endpoint: str, listing: Listing, repository: Repository, names: list[str]) -> Manifest:
+def _manifest(
+    endpoint: str, listing: Listing, repository: Repository, names: Sequence[str], choice: Choice
+) -> Manifest:
     """Check the content as far as that goes without its plugin, and write down what it consists of."""
-    config = _read_blob(repository, listing.files[CONFIG_FILE])
+    config = read_json(repository.blob(listing.files[CONFIG_FILE])) if CONFIG_FILE in names else {}
+    earlier = repository.find(listing.commit)
+    kept = earlier.manifest.files if earlier is not None and earlier.manifest is not None else {}
     for name in names:
         if name.endswith(".safetensors"):
             read_header(repository.blob(listing.files[name]))
@@ -322,12 +368,10 @@ def _manifest(endpoint: str, listing: Listing, repository: Repository, names: li
         architecture=architecture if isinstance(architecture, str) else None,
         distribution=provider.distribution if provider else None,
         distribution_version=provider.version if provider else None,
-        files={name: listing.files[name] for name in sorted(names)},
+        include=choice.include,
+        exclude=choice.exclude,
+        files={name: listing.files[name] for name in sorted({*names, *kept})},
     )
-
-
-def _read_blob(repository: Repository, entry: FileEntry) -> dict[str, Any]:
-    return read_json(repository.blob(entry))
 
 
 def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
@@ -346,3 +390,7 @@ def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
             cure = f"It was damaged on this machine. Fetch it anew: zoo rm {checkpoint.repo_id}, then zoo pull"
             raise DigestMismatch(name, error.expected, error.actual, "the manifest", cure) from None
     return len(checkpoint.manifest.files)
+
+
+def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
+    watcher.advanced(name, count, size_bytes)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
+from zoo.hub.partial import discard_partial
 from zoo.references import is_commit
 
 DEFAULT_REVISION = "main"
@@ -103,13 +104,16 @@ class Repository:
         if not is_commit(revision):
             reference = self.path / "refs" / (revision or DEFAULT_REVISION)
             reference.parent.mkdir(parents=True, exist_ok=True)
-            reference.write_text(manifest.commit, encoding="utf-8")
+            whole = self.manifest(manifest.commit).with_suffix(".ref")  # what others read is never half written
+            whole.write_text(manifest.commit, encoding="utf-8")
+            whole.replace(reference)
         return Checkpoint(snapshot, self.repo_id, manifest.commit, manifest)
 
-    def discard(self, blobs: list[Path]) -> None:
+    def discard(self, blobs: Iterable[Path]) -> None:
         """Remove content that was refused, and the folders that it leaves empty."""
         for blob in blobs:
             blob.unlink(missing_ok=True)
+            discard_partial(blob)
         for folder in (self.path / "blobs", self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
