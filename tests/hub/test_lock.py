@@ -19,7 +19,7 @@ import zoo
 from zoo import errors
 from zoo.hub import syncing
 from zoo.hub.lock import Lock, LockedCheckpoint, LockedFile, _quoted, find_pin, lock_path
-from zoo.hub.pulling import stored_checkpoint
+from zoo.hub.sources import stored_checkpoint
 from zoo.hub.store import Repository
 from zoo.references import parse
 

@@ -15,7 +15,8 @@ import torch
 import zoo
 from zoo import errors
 from zoo.hub import retries
-from zoo.hub.pulling import pull, stored_checkpoint
+from zoo.hub.pulling import pull
+from zoo.hub.sources import stored_checkpoint
 
 LeftInStore = Callable[[], list[str]]
 

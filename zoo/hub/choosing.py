@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -54,8 +54,8 @@ class Choice:
 OWN_FILES = Choice()
 
 
-def choose(client: HubClient, listing: Listing, choice: Choice) -> list[str]:
-    """Give the names of the files to fetch. Reads a sharded checkpoint's index from the hub.
+def choose(client: HubClient, listing: Listing, choice: Choice) -> tuple[list[str], Mapping[str, Any]]:
+    """Give the names of the files to fetch, and a sharded checkpoint's index, which is read from the hub.
 
     Raises NotACheckpoint, RefusedContent, CorruptFile, DigestMismatch, InvalidInput for a pattern that fits no file, and
     the errors of HubClient.read.
@@ -65,9 +65,10 @@ def choose(client: HubClient, listing: Listing, choice: Choice) -> list[str]:
             raise InvalidInput(
                 f"'{listing.repo_id}' has no file that fits '{pattern}'. See: zoo show {listing.repo_id}"
             )
-    own = {*small_files(listing.files), *weight_files(listing)}
+    own, index = {*small_files(listing.files), *weight_files(listing)}, {}
     if INDEX_FILE in own and not _fits(INDEX_FILE, choice.exclude):
-        own |= set(shards(read_listed_json(client, listing, INDEX_FILE), listing))
+        index = read_listed_json(client, listing, INDEX_FILE)
+        own |= set(shards(index, listing))
     chosen = sorted(name for name in listing.files if choice.takes(name, own))
     refused = [name for name in chosen if name.endswith((*PICKLE_SUFFIXES, *CODE_SUFFIXES))]
     if refused:
@@ -79,7 +80,7 @@ def choose(client: HubClient, listing: Listing, choice: Choice) -> list[str]:
             "a checkpoint is data, and files like this can run as code",
             f"Leave it out: {cure}",
         )
-    return chosen
+    return chosen, index
 
 
 def small_files(names: Iterable[str]) -> list[str]:
@@ -100,7 +101,7 @@ def weight_files(listing: Listing) -> list[str]:
     raise NotACheckpoint(listing.repo_id, "it has no model.safetensors")
 
 
-def shards(index: dict[str, Any], listing: Listing) -> list[str]:
+def shards(index: Mapping[str, Any], listing: Listing) -> list[str]:
     """Give the shards that an index names. Raises CorruptFile where one is not in the repository."""
     names = shard_names(index, INDEX_FILE)
     if absent := [name for name in names if name not in listing.files]:

@@ -149,6 +149,8 @@ class HubClient:
             url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
             transfer = Transfer(self._connections, url, self._headers, listing.files[name], name, stopped)
             transfers[blob] = (transfer, partial(advance, name))
+        for folder in {blob.parent for blob in blobs.values()}:
+            folder.mkdir(parents=True, exist_ok=True)
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
             run(transfers, self._connections, stopped)
 

@@ -22,13 +22,10 @@ from zoo.checkpoint.reader import (
     open_weights,
     read_config,
 )
-from zoo.errors import NotInStore
-from zoo.hub import catalogue
 from zoo.hub.choosing import read_listed_json, shards, small_files, weight_files
-from zoo.hub.client import HubClient, Listing, default_endpoint, is_offline
-from zoo.hub.lock import find_pin
-from zoo.hub.pulling import Promise, locked_listing, stored_checkpoint
-from zoo.hub.store import Repository, store_path
+from zoo.hub.client import HubClient, Listing
+from zoo.hub.sources import Query, Remote, find
+from zoo.hub.store import Repository
 from zoo.references import parse
 
 FIRST_READ_BYTES = 4096  # of each file of tensors; a shard's header fits mostly, and a longer one is read on
@@ -57,28 +54,8 @@ def inspect(ref: str | Path, revision: str | None, endpoint: str | None, token: 
     reference = parse(ref, revision)
     if reference.folder is not None:
         return _in_folder(Checkpoint(reference.folder))
-    pin = find_pin(reference)
-    entry = None if pin else catalogue.look_up(reference)
-    repo_id = pin.locked.repository if pin else reference.repo_id or (entry.repository if entry else "")
-    wanted = pin.locked.commit if pin else reference.revision
-    stored = stored_checkpoint(repo_id, wanted)
-    if stored is not None and stored.manifest is not None:
-        if pin and not pin.locked.differences(stored.manifest.files):
-            return _in_folder(stored)
-        address = (endpoint or default_endpoint()).rstrip("/")
-        if not pin and (is_offline() or stored.manifest.endpoint == address):
-            return _in_folder(stored)
-    if is_offline():
-        raise NotInStore(str(reference), store_path())
-    if pin:
-        promise = Promise.of(pin)
-        client, listing = locked_listing(pin, endpoint, token)
-    else:
-        promise = Promise("the catalogue", entry.sha256 if entry is not None and wanted is None else {})
-        client = HubClient(endpoint, token)
-        listing = client.listing(repo_id, wanted)
-    promise.check(listing)
-    return _on_hub(client, listing, sorted(promise.sha256) if promise.whole else None)
+    source = find(reference, Query(endpoint, token))
+    return _in_folder(source) if isinstance(source, Checkpoint) else _on_hub(source)
 
 
 def _in_folder(checkpoint: Checkpoint) -> Inspected:
@@ -95,18 +72,12 @@ def _in_folder(checkpoint: Checkpoint) -> Inspected:
     return Inspected(checkpoint, str(checkpoint.path), config, weights, files)
 
 
-def _on_hub(client: HubClient, listing: Listing, names: list[str] | None) -> Inspected:
-    """Read what is needed of a repository. names: the files of the checkpoint; None for those that Zoo would choose."""
-    chosen = names if names is not None else [*small_files(listing.files), *weight_files(listing)]
+def _on_hub(source: Remote) -> Inspected:
+    """Read what is needed of a repository."""
+    client, listing, index = source.client, source.listing, source.index
     config = read_listed_json(client, listing, CONFIG_FILE)
-    read_bytes = listing.files[CONFIG_FILE].size_bytes
-    if INDEX_FILE in chosen:
-        index = read_listed_json(client, listing, INDEX_FILE)
-        read_bytes += listing.files[INDEX_FILE].size_bytes
-        weights_names = shards(index, listing)
-        chosen = sorted({*chosen, *weights_names})
-    else:
-        index, weights_names = {}, weight_files(listing)
+    read_bytes = listing.files[CONFIG_FILE].size_bytes + (listing.files[INDEX_FILE].size_bytes if index else 0)
+    weights_names = shards(index, listing) if index else weight_files(listing)
     files = [_RemoteFile(client, listing, name) for name in weights_names]
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         headers = list(pool.map(_RemoteFile.header, files))
@@ -116,14 +87,14 @@ def _on_hub(client: HubClient, listing: Listing, names: list[str] | None) -> Ins
     weights = join_shards(index, INDEX_FILE, by_name, paths) if index else whole
     repository = Repository(listing.repo_id)
     absent_bytes = [
-        listing.files[name].size_bytes for name in chosen if not repository.blob(listing.files[name]).is_file()
+        listing.files[name].size_bytes for name in source.names if not repository.blob(listing.files[name]).is_file()
     ]
     return Inspected(
         Checkpoint(Path(listing.repo_id), listing.repo_id, listing.commit),
         client.endpoint,
         config,
         weights,
-        {name: listing.files[name].size_bytes for name in sorted(chosen)},
+        {name: listing.files[name].size_bytes for name in source.names},
         fetch_bytes=sum(absent_bytes),
         read_bytes=read_bytes + sum(file.read_bytes for file in files),
     )

@@ -57,9 +57,10 @@ class Partial:
         self._path, self._journal_path = partial_paths(blob)
         self._entry, self._hasher = entry, entry.hasher()
         self.etag: str | None = None
+        self._has_journal = self._journal_path.is_file()
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            self.resumed_bytes = self._journaled_bytes = self._resume()
+            self.resumed_bytes = self._journaled_bytes = self._resume() if self._has_journal else 0
             os.ftruncate(self._file, self.resumed_bytes)
             os.lseek(self._file, self.resumed_bytes, os.SEEK_SET)
         except BaseException:
@@ -90,6 +91,7 @@ class Partial:
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self._journal_path.unlink(missing_ok=True)
+        self._has_journal = False
         self._hasher, self.etag = self._entry.hasher(), None
         self.size_bytes = self.resumed_bytes = self._written_bytes = self._journaled_bytes = 0
 
@@ -97,7 +99,14 @@ class Partial:
         """Note what the server calls the content, for a later process to ask by."""
         if etag != self.etag:
             self.etag = etag
-            self._add_line({"etag": etag})
+            if self._has_journal:
+                self._add_line({"etag": etag})
+
+    def move(self, blob: Path) -> None:
+        """Make what is whole the blob."""
+        self._path.replace(blob)
+        if self._has_journal:
+            self._journal_path.unlink()
 
     def close(self) -> str:
         """Bring everything to the disk and give its digest; what is not whole is vouched for. Raises OSError."""
@@ -139,12 +148,15 @@ class Partial:
             self._vouch()
 
     def _vouch(self) -> None:
+        if not self._has_journal:  # small files never need one
+            self._add_line({"etag": self.etag})
         self._add_line({"size_bytes": self._written_bytes, "digest": self._hasher.copy().hexdigest()})
         self._journaled_bytes = self._written_bytes
 
     def _add_line(self, line: dict[str, object]) -> None:
         with self._journal_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self._has_journal = True
 
     def _resume(self) -> int:
         """Hash what is there from line to line of the journal, and give how many bytes are as it says."""
@@ -169,14 +181,11 @@ class Partial:
             good_bytes, self._hasher = size_bytes, hasher.copy()
             lines.append(line)
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        if self._journal_path.exists():
-            self._journal_path.write_text(text, encoding="utf-8")
+        self._journal_path.write_text(text, encoding="utf-8")
         return good_bytes
 
     def _lines(self) -> Iterator[dict[str, object]]:
         """Give the journal's lines up to the first that is none: the last may have been cut."""
-        if not self._journal_path.is_file():
-            return
         for text in self._journal_path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)

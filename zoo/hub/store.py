@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
@@ -47,13 +48,19 @@ class Repository:
 
     repo_id: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
+        """The repository's folder."""
         return store_path() / f"models--{self.repo_id.replace('/', '--')}"
+
+    @cached_property
+    def blobs(self) -> Path:
+        """The folder of all content."""
+        return self.path / "blobs"
 
     def blob(self, entry: FileEntry) -> Path:
         """Where a file's content is, or would be."""
-        return self.path / "blobs" / entry.digest
+        return self.blobs / entry.digest
 
     def snapshot(self, commit: str) -> Path:
         """Where a commit's files are, or would be."""
@@ -91,12 +98,14 @@ class Repository:
         """Make a snapshot visible whose blobs are all in place, and remember what the revision meant."""
         snapshot = self.snapshot(manifest.commit)
         staged = snapshot if snapshot.is_dir() else snapshot.with_name(f".{manifest.commit}.{os.getpid()}")
-        for name, entry in manifest.files.items():
-            link = staged / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
+        links = {staged / name: entry for name, entry in manifest.files.items()}
+        targets = {folder: Path(os.path.relpath(self.blobs, folder)) for folder in {link.parent for link in links}}
+        for folder in targets:
+            folder.mkdir(parents=True, exist_ok=True)
+        for link, entry in links.items():
+            if staged != snapshot or not link.exists():
                 link.unlink(missing_ok=True)  # a link left dangling
-                link.symlink_to(os.path.relpath(self.blob(entry), link.parent))
+                link.symlink_to(targets[link.parent] / entry.digest)
         if staged != snapshot:
             # The links were made one level beside their place, so their relative targets stay right.
             staged.replace(snapshot)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import DigestMismatch, HubUnreachable, NotEnoughDisk
 from zoo.hub.connections import Connections
-from zoo.hub.partial import Partial, WriteFailed, discard_partial, partial_paths
+from zoo.hub.partial import Partial, WriteFailed, discard_partial
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 
 Advance = Callable[[int], None]
@@ -66,26 +66,24 @@ class Transfer:
         self._stopped = stopped
 
     def fetch(self, blob: Path, advance: Advance) -> None:
-        """Put the content at `blob`, which appears only when its digest is right.
+        """Put the content at `blob`, which appears only when its digest is right; its folder has to be there.
 
         Raises DigestMismatch (nothing is kept); HubUnreachable, RateLimited, NotEnoughDisk and Stopped (what arrived is
         kept for the next try); and the HTTP client's own error for an answer such as 404.
         """
-        blob.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
-            resumed_bytes, digest = self._receive(blob, advance)
+            partial, digest = self._receive(blob, advance)
             if digest == self._entry.digest:
-                partial_paths(blob)[0].replace(blob)
-                discard_partial(blob)
+                partial.move(blob)
                 return
             advance(-self._entry.size_bytes)
             discard_partial(blob)
-            if not resumed_bytes:
+            if not partial.resumed_bytes:
                 break  # these bytes all came from this server; only an earlier try's remains are worth a second one
         raise DigestMismatch(self._name, self._entry.digest, digest, "the commit's listing")
 
-    def _receive(self, blob: Path, advance: Advance) -> tuple[int, str]:
-        """Fill the partial file, over as many requests as it takes. Gives what was there before, and the digest."""
+    def _receive(self, blob: Path, advance: Advance) -> tuple[Partial, str]:
+        """Fill the partial file, over as many requests as it takes. Gives it, closed, and the digest."""
         try:
             partial = Partial(blob, self._entry)
             advance(partial.resumed_bytes)
@@ -95,7 +93,7 @@ class Transfer:
                 with suppress(OSError):
                     partial.close()
                 raise
-            return partial.resumed_bytes, partial.close()
+            return partial, partial.close()
         except (OSError, WriteFailed) as error:
             cause = error.cause if isinstance(error, WriteFailed) else error
             if cause.errno in _FULL_DISK:
