@@ -67,6 +67,7 @@ class FaultyHub:
     number after each piece.
     """
 
+    repo_id: str = REPO_ID
     endpoint: str = ""
     main: str = ""
     commits: dict[str, dict[str, tuple[Served, str]]] = field(default_factory=dict)
@@ -105,7 +106,7 @@ def _info(hub: FaultyHub, commit: str) -> dict[str, Any]:
     for name, (served, etag) in hub.commits[commit].items():
         lfs = {"sha256": etag, "size": served.size_bytes, "pointerSize": 134} if served.is_large else None
         siblings.append({"rfilename": name, "size": served.size_bytes, "blobId": etag[:40], "lfs": lfs})
-    return {"id": REPO_ID, "sha": commit, "private": False, "gated": False, "tags": [], "siblings": siblings}
+    return {"id": hub.repo_id, "sha": commit, "private": False, "gated": False, "tags": [], "siblings": siblings}
 
 
 def _tree(hub: FaultyHub, commit: str) -> list[dict[str, Any]]:
@@ -142,11 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             return self.send(fault.status, b"{}", headers, fault)
         parts = path.split("/")
-        if path.startswith(f"/api/models/{REPO_ID}"):
+        if path.startswith(f"/api/models/{self.hub.repo_id}"):
             commit = self.resolve(parts[6] if len(parts) > 6 else "main")
             content = _tree(self.hub, commit) if "/tree/" in path else _info(self.hub, commit)
             return self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"}, fault)
-        if path.startswith(f"/{REPO_ID}/resolve/"):
+        if path.startswith(f"/{self.hub.repo_id}/resolve/"):
             return self.send_file(self.resolve(parts[4]), "/".join(parts[5:]), fault)
         return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, fault)
 
@@ -219,9 +220,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def faulty_hub() -> Iterator[FaultyHub]:
-    """A hub on a free port of this machine."""
-    hub = FaultyHub()
+def faulty_hub(repo_id: str = REPO_ID) -> Iterator[FaultyHub]:
+    """A hub with one repository, on a free port of this machine."""
+    hub = FaultyHub(repo_id)
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

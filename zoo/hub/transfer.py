@@ -22,7 +22,7 @@ from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 Advance = Callable[[int], None]
 """Told how many bytes more are in place; negative when some had to be thrown away."""
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 WORKERS = 8
 _ERROR_BYTES = 1 << 16
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -169,7 +169,7 @@ class Transfer:
 def run(transfers: Mapping[Path, tuple[Transfer, Advance]], connections: Connections, stopped: Event) -> None:
     """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
-    Of every file at most a mebibyte is lost when this process is killed, so of the whole at most WORKERS of them.
+    When this process is killed, at most a mebibyte of each file on its way is lost: WORKERS mebibytes of the whole.
     """
     with ThreadPoolExecutor(WORKERS, "zoo-fetch") as pool:
         tasks = [pool.submit(transfer.fetch, blob, advance) for blob, (transfer, advance) in transfers.items()]
