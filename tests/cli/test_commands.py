@@ -53,6 +53,25 @@ def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: P
     assert (empty.stdout, empty.stderr) == ("", "The store is empty. Try: zoo list --catalogue, then zoo pull NAME\n")
 
 
+def test_a_dry_run_of_a_pull_lists_files_and_bytes(run_zoo: Zoo, hub: Any, folder: Path) -> None:
+    commit = zoo.push(folder, "me/film", endpoint=hub.endpoint, token=hub.token)
+    run_zoo("pull", "me/film", "--exclude", "model*", "--exclude", "*.md")
+    dry = run_zoo("pull", "me/film", "--dry-run", "--exclude", "*.md")
+    files = {file.rfilename: file.size for file in hub.api().model_info("me/film", files_metadata=True).siblings}
+    sizes = {name: f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" for name, count in files.items()}
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert dry.stdout == (
+        f"would fetch model.safetensors ({sizes['model.safetensors']})\n"
+        + "".join(f"here already {name} ({sizes[name]})\n" for name in ("config.json", "tokenizer.json", "zoo.json"))
+        + f"me/film at {commit[:12]}: {sizes['model.safetensors']} in 1 file to fetch from {hub.endpoint}\n"
+    )
+    planned = json.loads(run_zoo("pull", "me/film", "--dry-run", "--json").stdout)
+    assert planned[0]["to_fetch"] == {name: files[name] for name in ("README.md", "model.safetensors")}
+    run_zoo("pull", "me/film")
+    again = run_zoo("pull", "me/film", "--dry-run")
+    assert again.stdout.splitlines()[-1] == f"me/film at {commit[:12]}: nothing to fetch"
+
+
 def test_run_answers_arguments_and_stdin(run_zoo: Zoo, folder: Path) -> None:
     expected = zoo.load(str(folder)).predict(["good film", "bad"])
     answered = run_zoo("run", str(folder), "good film", "bad")

@@ -28,16 +28,6 @@ HEADER = "# Written by `zoo lock`. Commit it with the project; `zoo sync --froze
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folder, and work inside a folder of it."""
-    project = tmp_path / "project"
-    (project / "source").mkdir(parents=True)
-    monkeypatch.chdir(project / "source")
-    monkeypatch.delenv("ZOO_LOCK", raising=False)
-    return project
-
-
-@pytest.fixture
 def locked(project: Path, hub: Any, published: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose lock holds me/small at its first commit. Gives the lock."""
     monkeypatch.setenv("ZOO_LOCK", str(project / "zoo.lock"))

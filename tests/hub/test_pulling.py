@@ -398,3 +398,16 @@ def test_two_processes_that_pull_the_same_both_end_well(hub: Any, published: str
 def test_the_token_goes_to_the_hub_only(proxy: Any, hub: Any, published: str) -> None:
     pull("me/small", endpoint=proxy.endpoint, token=hub.token)
     assert {headers.get("authorization") for _, headers in proxy.requests} == {f"Bearer {hub.token}"}
+
+
+def test_the_unmodified_client_s_own_verification_agrees(hub: Any, published: str) -> None:
+    zoo.pull("me/small", endpoint=hub.endpoint)
+    command = ["hf", "cache", "verify", "me/small"]
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verified" in done.stdout.lower()

@@ -77,7 +77,8 @@ def _plan_pull(ref: str, as_json: bool, options: Mapping[str, Any]) -> dict[str,
         for did, sizes in (("would fetch", plan.to_fetch), ("here already", plan.here)):
             for name, size_bytes in sizes.items():
                 click.echo(f"{did} {name} ({size(size_bytes)})")
-        source = f"{size(sum(plan.to_fetch.values()))} in {len(plan.to_fetch)} files to fetch from {plan.endpoint}"
+        files = f"{len(plan.to_fetch)} file{'s' if len(plan.to_fetch) > 1 else ''}"
+        source = f"{size(sum(plan.to_fetch.values()))} in {files} to fetch from {plan.endpoint}"
         click.echo(f"{plan.repo_id} at {plan.commit[:12]}: {source if plan.to_fetch else 'nothing to fetch'}")
     return {"ref": ref, **(asdict(plan) if plan is not None else {})}
 

@@ -144,11 +144,22 @@ class HubClient:
             with lock:
                 watcher.advanced(name, count, listing.files[name].size_bytes)
 
-        transfers = {}
-        for name, blob in blobs.items():  # two files of the same content are one blob
-            url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
-            transfer = Transfer(self._connections, url, self._headers, listing.files[name], name, stopped)
-            transfers[blob] = (transfer, partial(advance, name))
+        ordered = sorted(blobs, key=lambda name: listing.files[name].size_bytes, reverse=True)  # the longest first
+        transfers = [
+            (
+                Transfer(
+                    self._connections,
+                    file_url(self.endpoint, listing.repo_id, listing.commit, name),
+                    self._headers,
+                    listing.files[name],
+                    name,
+                    stopped,
+                ),
+                blobs[name],
+                partial(advance, name),
+            )
+            for name in ordered
+        ]
         for folder in {blob.parent for blob in blobs.values()}:
             folder.mkdir(parents=True, exist_ok=True)
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):

@@ -59,28 +59,34 @@ class Partial:
         self._path, self._journal_path = partial_paths(blob)
         self._entry, self._hasher = entry, entry.hasher()
         self.etag: str | None = None
-        self._has_journal = self._journal_path.is_file()
+        self.resumed_bytes = 0
         self._journal: BinaryIO | None = None
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         try:
-            self.resumed_bytes = self._journaled_bytes = self._resume() if self._has_journal else 0
-            os.ftruncate(self._file, self.resumed_bytes)
-            os.lseek(self._file, self.resumed_bytes, os.SEEK_SET)
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._file = os.open(self._path, flags | os.O_EXCL, 0o666)
+        except FileExistsError:
+            self._file = os.open(self._path, flags)
+            try:
+                self.resumed_bytes = self._resume()
+                os.ftruncate(self._file, self.resumed_bytes)
+                os.lseek(self._file, self.resumed_bytes, os.SEEK_SET)
+            except BaseException:
+                os.close(self._file)
+                raise
+        self._has_journal = self.resumed_bytes > 0
+        self._journaled_bytes = self.resumed_bytes
         self.size_bytes = self._written_bytes = self.resumed_bytes
         self._failure: OSError | None = None
-        self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
-        self._thread: Thread | None = None
+        self._queue: Queue[bytes | None] | None = None
         if entry.size_bytes - self.size_bytes > _THREADED_BYTES:
-            self._thread = Thread(target=self._write_queued, name="zoo-write", daemon=True)
+            self._queue = Queue(_QUEUED_CHUNKS)
+            self._thread = Thread(target=self._write_queued, args=(self._queue,), name="zoo-write", daemon=True)
             self._thread.start()
 
     def append(self, chunk: bytes) -> None:
         """Add bytes. Raises WriteFailed, for these or earlier ones."""
         self.size_bytes += len(chunk)
-        if self._thread is not None:
+        if self._queue is not None:
             self._queue.put(chunk)
         else:
             self._try_write(chunk)
@@ -89,7 +95,7 @@ class Partial:
 
     def restart(self) -> None:
         """Throw away what is there. Raises OSError."""
-        if self._thread is not None:
+        if self._queue is not None:
             self._queue.join()
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
@@ -115,7 +121,7 @@ class Partial:
     def close(self) -> str:
         """Bring everything to the disk and give its digest; what is not whole is vouched for. Raises OSError."""
         try:
-            if self._thread is not None:
+            if self._queue is not None:
                 self._queue.put(None)
                 self._thread.join()
             if self._failure is not None:
@@ -130,11 +136,11 @@ class Partial:
             self._close_journal()
             os.close(self._file)
 
-    def _write_queued(self) -> None:
-        while (chunk := self._queue.get()) is not None:
+    def _write_queued(self, queue: Queue[bytes | None]) -> None:
+        while (chunk := queue.get()) is not None:
             if self._failure is None:
                 self._try_write(chunk)
-            self._queue.task_done()
+            queue.task_done()
 
     def _try_write(self, chunk: bytes) -> None:
         try:
@@ -153,14 +159,14 @@ class Partial:
             self._vouch()
 
     def _vouch(self) -> None:
-        if not self._has_journal:  # small files never need one
+        if not self._has_journal:  # begun late, for small files need none
             self._add_line({"etag": self.etag})
         self._add_line({"size_bytes": self._written_bytes, "digest": self._hasher.copy().hexdigest()})
         self._journaled_bytes = self._written_bytes
 
     def _add_line(self, line: dict[str, object]) -> None:
         if self._journal is None:
-            self._journal = self._journal_path.open("ab", buffering=0)
+            self._journal = self._journal_path.open("ab" if self._has_journal else "wb", buffering=0)
             self._has_journal = True
         self._journal.write((json.dumps(line) + "\n").encode())
 
@@ -197,6 +203,8 @@ class Partial:
 
     def _lines(self) -> Iterator[dict[str, object]]:
         """Give the journal's lines up to the first that is none: the last may have been cut."""
+        if not self._journal_path.is_file():
+            return
         for text in self._journal_path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)

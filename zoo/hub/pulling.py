@@ -135,21 +135,21 @@ def _trusted(stored: Checkpoint) -> Checkpoint:
 
 
 def absent_files(listing: Listing, repository: Repository, names: Sequence[str]) -> dict[str, Path]:
-    """Give the files that are not among the blobs, with where they go. A damaged blob is removed."""
+    """Give the files that are not among the blobs, each content once, with where it goes. A damaged blob is removed."""
     known = repository.verified_digests()
-    absent = [name for name in names if not _is_sound(listing.files[name], repository, known)]
+    contents = {listing.files[name].digest: name for name in names}
+    absent = [name for name in contents.values() if not _is_sound(listing.files[name], repository, known)]
     return {name: repository.blob(listing.files[name]) for name in absent}
 
 
 def _check_disk(listing: Listing, new: Mapping[str, Path]) -> None:
     """See whether there is room for what is still to come. Raises NotEnoughDisk."""
-    sizes = {blob: listing.files[name].size_bytes for name, blob in new.items()}
-    partials = [partial_paths(blob)[0] for blob in sizes]
+    partials = [partial_paths(blob)[0] for blob in new.values()]
     here_bytes = sum(path.stat().st_size for path in partials if path.is_file())
-    needed_bytes = sum(sizes.values()) - here_bytes + SPARE_DISK_BYTES
+    needed_bytes = sum(listing.files[name].size_bytes for name in new) - here_bytes + SPARE_DISK_BYTES
     store_path().mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(store_path()).free
-    if sizes and needed_bytes > free_bytes:
+    if new and needed_bytes > free_bytes:
         raise NotEnoughDisk(store_path(), needed_bytes, free_bytes)
 
 

@@ -98,14 +98,16 @@ class Repository:
         """Make a snapshot visible whose blobs are all in place, and remember what the revision meant."""
         snapshot = self.snapshot(manifest.commit)
         staged = snapshot if snapshot.is_dir() else snapshot.with_name(f".{manifest.commit}.{os.getpid()}")
-        links = {staged / name: entry for name, entry in manifest.files.items()}
-        targets = {folder: Path(os.path.relpath(self.blobs, folder)) for folder in {link.parent for link in links}}
-        for folder in targets:
-            folder.mkdir(parents=True, exist_ok=True)
-        for link, entry in links.items():
-            if staged != snapshot or not link.exists():
+        targets: dict[Path, Path] = {}
+        for name, entry in manifest.files.items():
+            link = staged / name
+            folder = link.parent
+            if folder not in targets:
+                folder.mkdir(parents=True, exist_ok=True)
+                targets[folder] = Path(os.path.relpath(self.blobs, folder))
+            if not link.exists():
                 link.unlink(missing_ok=True)  # a link left dangling
-                link.symlink_to(targets[link.parent] / entry.digest)
+                link.symlink_to(targets[folder] / entry.digest)
         if staged != snapshot:
             # The links were made one level beside their place, so their relative targets stay right.
             staged.replace(snapshot)

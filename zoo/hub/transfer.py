@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import http.client
 import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from ssl import SSLCertVerificationError
-from threading import Event
+from threading import Event, Lock, Thread
 from urllib.parse import quote
 
 from zoo.checkpoint.manifest import FileEntry
@@ -166,21 +165,41 @@ class Transfer:
                 advance(len(new))
 
 
-def run(transfers: Mapping[Path, tuple[Transfer, Advance]], connections: Connections, stopped: Event) -> None:
+def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connections, stopped: Event) -> None:
     """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
     When this process is killed, at most a mebibyte of each file on its way is lost: WORKERS mebibytes of the whole.
     """
-    with ThreadPoolExecutor(WORKERS, "zoo-fetch") as pool:
-        tasks = [pool.submit(transfer.fetch, blob, advance) for blob, (transfer, advance) in transfers.items()]
-        try:
-            for task in as_completed(tasks):
-                task.result()
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            connections.abort()
-            raise
+    waiting, lock = iter(transfers), Lock()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not stopped.is_set():
+            with lock:
+                transfer, blob, advance = next(waiting, (None, None, None))
+            if transfer is None or blob is None or advance is None:
+                return
+            try:
+                transfer.fetch(blob, advance)
+            except BaseException as failure:  # raised again where the thread was started
+                failures.append(failure)
+                stopped.set()
+                connections.abort()
+
+    threads = [Thread(target=work, name="zoo-fetch") for _ in range(WORKERS)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stopped.set()
+        connections.abort()
+        for thread in threads:
+            thread.join()
+        raise
+    if failures:
+        raise failures[0]
 
 
 def raise_for_status(url: str, response: http.client.HTTPResponse) -> None:
