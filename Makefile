@@ -45,7 +45,8 @@ test: setup lint
 # Also the tests on real weights, more random configs, more faults, and whether the conformance kit notices seeded ones.
 test-all: $(VENV)/.demo test
 	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
-	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 $(BIN)/python -m pytest --numprocesses auto tests/faults
+	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 ZOO_FUZZ_CASES=20000 \
+		$(BIN)/python -m pytest --numprocesses auto tests/faults
 	$(BIN)/python tests/conformance/kill_rate.py
 
 # Pulling beside huggingface_hub's snapshot_download, in one run over loopback.

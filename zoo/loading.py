@@ -15,7 +15,7 @@ from zoo.checkpoint.fitting import Fit, fill, fit, place
 from zoo.checkpoint.headers import TensorHeader
 from zoo.checkpoint.layout import Layout, join
 from zoo.checkpoint.reader import Weights, open_weights, read_config
-from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint
+from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint, UnknownArchitecture
 from zoo.hub import catalogue
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
@@ -140,7 +140,10 @@ def find_architecture(config: Mapping[str, Any], checkpoint: Checkpoint) -> Arch
     if not isinstance(name, str):
         raise NotACheckpoint(checkpoint.path, "its config.json names no model_type")
     recorded = checkpoint.manifest.distribution if checkpoint.manifest else None
-    return host.get_architecture(name, recorded or catalogue.provider(name))
+    try:
+        return host.get_architecture(name, recorded)
+    except UnknownArchitecture as error:  # only then is the catalogue worth reading
+        raise UnknownArchitecture(name, error.installed, error.distribution or catalogue.provider(name)) from None
 
 
 def choose_head(

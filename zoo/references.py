@@ -69,6 +69,6 @@ def check_revision(revision: str, reference: str) -> None:
         raise InvalidReference(reference, f"'{revision}' cannot be a branch, a tag or a commit")
 
 
-def is_commit(revision: str | None) -> bool:
+def is_commit(revision: object) -> bool:
     """Tell whether a revision is a full commit id (40 lower-case hexadecimal digits)."""
-    return revision is not None and _COMMIT.fullmatch(revision) is not None
+    return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None

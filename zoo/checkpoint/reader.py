@@ -1,6 +1,5 @@
 """Reading a checkpoint's folder: its configuration, and its tensors mapped from the files."""
 
-import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.checkpoint.headers import TensorHeader, read_header
+from zoo.checkpoint.json_objects import parse_object
 from zoo.errors import CorruptFile, NotACheckpoint, RefusedContent
 
 if TYPE_CHECKING:
@@ -33,12 +33,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(text: bytes, path: Path | str) -> dict[str, Any]:
     """Give the JSON object in a text. path: for the message. Raises CorruptFile."""
     try:
-        value = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(path, f"it is not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise CorruptFile(path, "it is not a JSON object")
-    return value
+        return parse_object(text)
+    except ValueError as error:
+        raise CorruptFile(path, f"it {error}") from None
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:

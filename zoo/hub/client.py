@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -24,11 +25,11 @@ from zoo.errors import (
     PushConflict,
     PushInterrupted,
     RateLimited,
-    RefusedContent,
     RepositoryNotFound,
     RevisionNotFound,
 )
 from zoo.hub.connections import Connections
+from zoo.hub.names import check_file_name
 from zoo.hub.ranges import read_range
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 from zoo.hub.transfer import Transfer, file_url, run
@@ -117,8 +118,7 @@ class HubClient:
                 self._api.model_info, repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS
             )
             info = self._patiently(ask)
-        if not is_commit(info.sha):
-            raise HubUnreachable(self.endpoint, f"it gave {info.sha!r} as the commit of '{repo_id}'")
+        commit = self._checked_commit(info.sha, repo_id)
         files = {}
         for sibling in info.siblings or []:
             check_file_name(sibling.rfilename, repo_id)
@@ -127,11 +127,10 @@ class HubClient:
                     entry = FileEntry(size_bytes=sibling.lfs.size, sha256=sibling.lfs.sha256)
                 else:
                     entry = FileEntry(size_bytes=sibling.size or 0, git_blob=sibling.blob_id)
-                    assert entry.git_blob is not None
-            except (ValidationError, AssertionError):
+            except ValidationError:
                 raise HubUnreachable(self.endpoint, f"it gave no usable digest for '{sibling.rfilename}'") from None
             files[sibling.rfilename] = entry
-        return Listing(repo_id, str(info.sha), files)
+        return Listing(repo_id, commit, files)
 
     def fetch(self, listing: Listing, blobs: Mapping[str, Path], watcher: Watcher) -> None:
         """Put files' verified content where `blobs` says, by name, several at once.
@@ -186,7 +185,8 @@ class HubClient:
     def head(self, repo_id: str) -> str:
         """Give the commit that the main branch points to."""
         with self._translated(repo_id, None, f"reading '{repo_id}'"):
-            return str(self._api.model_info(repo_id).sha)
+            info = self._api.model_info(repo_id)
+        return self._checked_commit(info.sha, repo_id)
 
     def create(self, repo_id: str, private: bool) -> None:
         """Make sure the repository exists."""
@@ -240,7 +240,13 @@ class HubClient:
         finally:
             for _, file in opened:
                 file.close()
-        return Landed(str(info.oid), info.pr_url)
+        return Landed(self._checked_commit(info.oid, repo_id), info.pr_url)
+
+    def _checked_commit(self, commit: Any, repo_id: str) -> str:
+        """Give a commit that a hub named, if it looks like one: it becomes a path. Raises HubUnreachable."""
+        if not is_commit(commit):
+            raise HubUnreachable(self.endpoint, f"it gave {reprlib.repr(commit)} as the commit of '{repo_id}'")
+        return str(commit)
 
     def _patiently(self, ask: Callable[[], ModelInfo]) -> ModelInfo:
         """Ask again while the hub is busy or breaks off; where none is to be reached, that is known at once."""
@@ -292,25 +298,6 @@ class HubClient:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             # What the library raises when an upload fails, or when an answer is not what a hub would give.
             raise HubUnreachable(self.endpoint, f"{action} failed: {error}") from error
-
-
-def check_file_name(name: Any, where: str) -> None:
-    """Refuse a file name that could leave the folder it is put in. Raises RefusedContent."""
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    plain = (
-        parts
-        and "/".join(parts) == name
-        and not name.startswith("/")
-        and not any(part in ("..", ".git") or "\\" in part or ":" in part for part in parts)
-        and name.isprintable()
-        and len(name) < 1000
-    )
-    if not plain:
-        raise RefusedContent(
-            f"The repository '{where}'",
-            f"it has a file named {name!r}, which could be written outside its folder",
-            "Nothing was fetched. Tell the operator of the hub",
-        )
 
 
 class _WatchedFile(io.BufferedReader):

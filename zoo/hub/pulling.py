@@ -18,11 +18,13 @@ from zoo.errors import (
     ExtraMissing,
     NotACheckpoint,
     NotEnoughDisk,
+    RefusedContent,
     SignatureRefused,
     ZooError,
 )
 from zoo.hub.choosing import Choice
 from zoo.hub.client import Listing, Silent, Token, Watcher
+from zoo.hub.names import check_chosen_names
 from zoo.hub.partial import partial_paths
 from zoo.hub.signatures import check_signature
 from zoo.hub.sources import Query, Remote, find
@@ -30,6 +32,8 @@ from zoo.hub.store import Repository, store_path
 from zoo.references import parse
 
 SPARE_DISK_BYTES = 10_000_000  # for manifests, journals and whatever else the disk is for
+# After one of these, what was fetched for the checkpoint is worth nothing, and goes.
+REFUSALS = (DigestMismatch, CorruptFile, NotACheckpoint, RefusedContent, SignatureRefused, ExtraMissing)
 
 
 def pull(
@@ -106,6 +110,7 @@ def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
     if isinstance(source, Checkpoint):
         return _trusted(source)
     listing, repository = source.listing, Repository(source.listing.repo_id)
+    check_chosen_names(source.names, listing.repo_id)
     new: dict[str, Path] = {}
     with repository.locked():
         try:
@@ -119,7 +124,7 @@ def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
             check_signature(listing.repo_id, listing.files, manifest.files, at.__getitem__)
             checkpoint = repository.install(manifest, source.revision)
         except ZooError as error:
-            if isinstance(error, DigestMismatch | CorruptFile | NotACheckpoint | SignatureRefused | ExtraMissing):
+            if isinstance(error, REFUSALS):
                 repository.discard(new.values())
             raise
     host.notify("zoo_checkpoint_pulled", checkpoint=checkpoint)
