@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from zoo import __version__
-from zoo.errors import SignatureWarning, ZooError
+from zoo.errors import ZooError, ZooWarning
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
@@ -119,7 +119,7 @@ _usual_format = warnings.formatwarning
 
 def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> str:
     """Give our own warnings as sentences; a place in the code says nothing to a user."""
-    own = issubclass(category, SignatureWarning)
+    own = issubclass(category, ZooWarning)
     return f"Warning: {_shown(str(message))}\n" if own else _usual_format(message, category, *place, **rest)
 
 

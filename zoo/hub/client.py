@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import reprlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,21 +20,19 @@ from pydantic import ValidationError
 from zoo import __version__
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import (
-    AccessDenied,
-    GatedRepository,
     HubUnreachable,
     PushConflict,
     PushInterrupted,
-    RateLimited,
-    RepositoryNotFound,
-    RevisionNotFound,
+    RepositoryMoved,
 )
 from zoo.hub.connections import Connections
+from zoo.hub.failures import translated
 from zoo.hub.names import check_file_name
 from zoo.hub.ranges import read_range
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
+from zoo.hub.tokens import allow, guard
 from zoo.hub.transfer import Transfer, file_url, run
-from zoo.references import is_commit
+from zoo.references import is_commit, is_repository
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -119,6 +118,8 @@ class HubClient:
             )
             info = self._patiently(ask)
         commit = self._checked_commit(info.sha, repo_id)
+        if info.id != repo_id and is_repository(info.id):
+            warnings.warn(RepositoryMoved(repo_id, info.id, self.endpoint), stacklevel=2)
         files = {}
         for sibling in info.siblings or []:
             check_file_name(sibling.rfilename, repo_id)
@@ -271,33 +272,13 @@ class HubClient:
 
     @contextmanager
     def _translated(self, repo_id: str, revision: str | None, action: str) -> Iterator[None]:
-        """Turn the client library's errors into ours, each with its own next step."""
-        import httpx2
-        from huggingface_hub import errors
-
-        with_token = "authorization" in {key.lower() for key in self._headers}
-        try:
+        """Ask with the token at its own origin alone, and turn what goes wrong into our errors. See zoo.hub.failures."""
+        authorization = self._headers.get("authorization")
+        if authorization is not None:
+            allow(authorization, self.endpoint)
+        guard()
+        with translated(self.endpoint, repo_id, revision, action, with_token=authorization is not None):
             yield
-        except errors.GatedRepoError as error:
-            raise GatedRepository(repo_id, self.endpoint) from error
-        except errors.RevisionNotFoundError as error:
-            raise RevisionNotFound(repo_id, str(revision), self.endpoint) from error
-        except errors.RepositoryNotFoundError as error:
-            raise RepositoryNotFound(repo_id, self.endpoint, with_token) from error
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code
-            if status in (401, 403):
-                raise AccessDenied(self.endpoint, action, with_token) from error
-            if status == 429:
-                wait = error.response.headers.get("Retry-After", "")
-                raise RateLimited(self.endpoint, float(wait) if wait.isdigit() else None) from error
-            reason = error.server_message or str(error).splitlines()[0]
-            raise HubUnreachable(self.endpoint, f"status {status} while {action} ({reason})") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise HubUnreachable(self.endpoint, f"{type(error).__name__}: {error}") from error
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            # What the library raises when an upload fails, or when an answer is not what a hub would give.
-            raise HubUnreachable(self.endpoint, f"{action} failed: {error}") from error
 
 
 class _WatchedFile(io.BufferedReader):

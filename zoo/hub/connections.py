@@ -55,12 +55,12 @@ class Connections:
             except BaseException:
                 self._close(connection)
                 raise
-            self._put_back(_origin(url), connection, response)
+            self._put_back(origin_of(url), connection, response)
             if location is None:
                 return
             target = urljoin(url, location)
             _check_redirect(url, target)
-            if _origin(target) != _origin(url):
+            if origin_of(target) != origin_of(url):
                 headers = {key: value for key, value in headers.items() if key.lower() != "authorization"}
             url = target
         raise HubUnreachable(url, f"it redirects more than {REDIRECTS} times")
@@ -75,7 +75,7 @@ class Connections:
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """Send a request over a kept connection, or a new one where the server has closed that meanwhile."""
-        origin = _origin(url)
+        origin = origin_of(url)
         with self._lock:
             kept = self._idle[origin].pop() if self._idle[origin] else None
         if kept is not None:
@@ -161,7 +161,7 @@ def _send(connection: http.client.HTTPConnection, url: str, headers: Mapping[str
     return connection.getresponse()
 
 
-def _origin(url: str) -> Origin:
+def origin_of(url: str) -> Origin:
     """Give where an address leads. Raises HubUnreachable where that is nowhere."""
     try:
         parts = urlsplit(url)
