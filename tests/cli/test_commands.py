@@ -240,3 +240,35 @@ def test_every_command_has_an_example_in_its_help(run_zoo: Zoo) -> None:
     ]
     for words in pairs:
         assert f"Example: zoo {' '.join(words)}" in run_zoo(*words, "--help").stdout
+
+
+def test_every_stored_checkpoint_is_verified_and_leftovers_are_pruned(
+    run_zoo: Zoo, hub: Any, folder: Path, home: Path
+) -> None:
+    for name in ("me/one", "me/two"):
+        run_zoo("push", str(folder), name, token=hub.token)
+        run_zoo("pull", name)
+    sound = run_zoo("verify", "--all")
+    assert sound.returncode == 0
+    assert sound.stdout.splitlines()[-1] == "2 checkpoints, none of them damaged"
+    listed = run_zoo("list")
+    total = sum(path.stat().st_size for path in (home / "hub").glob("models--*/blobs/*"))
+    assert listed.stderr == f"{total / 1000:.1f} kB on disk; what several share counts once\n"
+    commit = hub.api().model_info("me/one").sha
+    card = (home / "hub" / "models--me--one" / "snapshots" / commit / "README.md").resolve()
+    card.write_text("damaged")
+    damaged = run_zoo("verify", "--all")
+    assert damaged.returncode == 1
+    assert damaged.stdout.splitlines()[-1] == "2 checkpoints, 1 of them damaged"
+    said = [line for line in damaged.stderr.splitlines() if line.startswith("me/")]
+    assert [line[:80] for line in said] == [f"me/one@{commit}: 'README.md' has the digest "[:80]]
+    (home / "hub" / "models--me--two" / "blobs" / ("a" * 64)).write_bytes(b"x" * 2500)
+    told = run_zoo("prune", "--dry-run")
+    assert told.stdout == f"me/two: unused blob {'a' * 64} (2.5 kB)\n2.5 kB would be freed\n"
+    assert run_zoo("prune").stdout == f"me/two: unused blob {'a' * 64} (2.5 kB)\n2.5 kB freed\n"
+    assert json.loads(run_zoo("prune", "--json").stdout) == {
+        "freed_bytes": 0, "leftovers": [], "busy": [], "dry_run": False,
+    }  # fmt: skip
+    both = run_zoo("verify", "--all", "me/one")
+    assert both.returncode == 2
+    assert both.stderr.splitlines()[-1] == "Error: Name the checkpoints to check, or give --all."

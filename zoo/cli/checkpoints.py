@@ -19,9 +19,7 @@ from zoo.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from zoo.checkpoint.manifest import Checkpoint
     from zoo.publishing import Plan
-    from zoo.verification import Agreement
 
 
 @click.command("pull")
@@ -153,78 +151,6 @@ def _files(sizes: Mapping[str, int]) -> str:
     return f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} ({size(sum(sizes.values()))})"
 
 
-@click.command("list")
-@click.argument("pattern", required=False, default="*")
-@click.option("--catalogue", is_flag=True, help="List what the catalogue knows, not what is in the store.")
-@click.option("--task", help="With --catalogue: of this task only.")
-@json_option
-def list_command(pattern: str, catalogue: bool, task: str | None, as_json: bool) -> None:
-    """List the checkpoints in the store, or in the catalogue.
-
-    \b
-    Example: zoo list
-             zoo list --catalogue '*bert*' --task fill-mask
-    """
-    if catalogue or task:
-        from zoo.hub.catalogue import list_checkpoints
-
-        entries = list_checkpoints(pattern, task)
-        if as_json:
-            print_json([entry.model_dump() for entry in entries])
-            return
-        rows = [(e.name, e.repository, e.task, f"{e.parameters / 1e6:.1f} M", e.license) for e in entries]
-        print_table(
-            ("NAME", "REPOSITORY", "TASK", "PARAMETERS", "LICENSE"), rows, "The catalogue has nothing like that."
-        )
-        return
-    from fnmatch import fnmatchcase
-
-    from zoo.hub.store import list_stored
-
-    stored = [entry for entry in list_stored() if fnmatchcase(entry.repo_id, pattern)]
-    if as_json:
-        print_json(
-            [
-                {"repository": s.repo_id, "commit": s.commit, "revisions": s.revisions, "size_bytes": s.size_bytes}
-                | {"path": str(s.path), "verified": s.manifest is not None}
-                for s in stored
-            ]
-        )
-        return
-    rows = [
-        (s.repo_id, s.commit[:12], ", ".join(s.revisions), size(s.size_bytes), "yes" if s.manifest else "no")
-        for s in stored
-    ]
-    empty = "The store is empty. Try: zoo list --catalogue, then zoo pull NAME"
-    print_table(("REPOSITORY", "COMMIT", "REVISIONS", "SIZE", "VERIFIED"), rows, empty)
-
-
-@click.command("show")
-@click.argument("ref", metavar="REF")
-@revision_option
-@json_option
-def show_command(ref: str, revision: str | None, as_json: bool) -> None:
-    """Show what a checkpoint is: from the store if it is there, else from the catalogue.
-
-    \b
-    Example: zoo show all-minilm-l6-v2
-    """
-    from zoo.hub.showing import describe
-
-    facts = describe(ref, revision)
-    if as_json:
-        print_json(facts)
-        return
-    files = facts.pop("files", {})
-    for key, value in facts.items():
-        if value not in (None, "", {}):
-            click.echo(f"{key + ':':<14}{value}")
-    if files:
-        rows = [(name, size(entry["size_bytes"]), entry["digest"][:16]) for name, entry in files.items()]
-        click.echo()
-        print_table(("FILE", "SIZE", "DIGEST"), rows, "")
-
-
 @click.command("search")
 @click.argument("text")
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
@@ -248,83 +174,3 @@ def search_command(text: str, limit: int, endpoint: str | None, token: str | Non
     print_table(
         ("REPOSITORY", "TASK"), [(one.repo_id, one.task or "") for one in found], f"Nothing like '{text}' was found."
     )
-
-
-@click.command("verify")
-@click.argument("refs", metavar="REF…", nargs=-1, required=True)
-@revision_option
-@click.option("--key", "keys", multiple=True, metavar="FILE", help="Public key that must have signed; repeatable.")
-@json_option
-def verify_command(refs: tuple[str, ...], revision: str | None, keys: tuple[str, ...], as_json: bool) -> None:
-    """Check stored checkpoints again: digests, headers, signature, and the canary on this machine. Asks no hub.
-
-    The canary (zoo.json) says which token ids and numbers came out for a few texts when the checkpoint was pushed; they
-    are computed anew with this machine's tokenizer, plugin and torch. A signature is checked against --key, or the keys
-    that your configuration trusts.
-
-    \b
-    Example: zoo verify all-minilm-l6-v2
-             zoo verify ./my-bert --key key.pub.pem
-    """
-    from pathlib import Path
-
-    from zoo.hub.pulling import pull, verify
-    from zoo.hub.signatures import verify_checkpoint
-
-    results = []
-    for ref in refs:
-        checkpoint = pull(ref, revision=revision, local_only=True)
-        with transfer_progress("checked") as watcher:
-            files = verify(checkpoint, watcher)
-        signed = verify_checkpoint(checkpoint, tuple(Path(key).expanduser() for key in keys))
-        agreement = _canary_of(checkpoint)
-        result: dict[str, Any] = {"ref": ref, "commit": checkpoint.commit, "files": files, "bytes": watcher.total_bytes}
-        result["signed_by"] = str(signed.key) if signed else None
-        result["canary"] = (
-            {"texts": agreement.texts, "dtype": agreement.dtype, "worst": agreement.worst} if agreement else None
-        )
-        results.append(result)
-        if not as_json:
-            what = f"{files} files, {size(watcher.total_bytes)}, all as promised" if files else "headers are sound"
-            click.echo(f"{checkpoint.repo_id or ref}: {what}")
-            if signed:
-                click.echo(f"  signature: {signed.files} files signed with {signed.key.name}")
-            click.echo(f"  canary: {_canary_text(agreement)}")
-    if as_json:
-        print_json(results)
-
-
-def _canary_of(checkpoint: Checkpoint) -> Agreement | None:
-    """Compute a checkpoint's canary, or give None where it has none: then no tensor is needed."""
-    from zoo.checkpoint.canary import read_canary
-
-    canary = read_canary(checkpoint.path)
-    if canary is None:
-        return None
-    from zoo.loading import load, verify_model
-
-    finest = all("float32" in sample.values for case in canary.cases for sample in case.samples)
-    model = load(checkpoint.path, dtype="float32" if finest else None)
-    model.checkpoint = checkpoint  # by its name, in messages
-    return verify_model(model)
-
-
-def _canary_text(agreement: Agreement | None) -> str:
-    if agreement is None:
-        return "none to compare with"
-    by = ", ".join(f"{name} {version}" for name, version in agreement.written_by.items())
-    return f"{agreement.texts} texts give the same here as with {by} ({agreement.dtype})"
-
-
-@click.command("rm")
-@click.argument("refs", metavar="REF…", nargs=-1, required=True)
-def rm_command(refs: tuple[str, ...]) -> None:
-    """Remove checkpoints from the store: all revisions, or the one named as REF@REVISION.
-
-    \b
-    Example: zoo rm all-minilm-l6-v2
-    """
-    from zoo.hub.showing import remove_reference
-
-    for ref in refs:
-        click.echo(f"{ref}: removed, {size(remove_reference(ref))} freed")

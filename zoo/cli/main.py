@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from zoo import __version__
+from zoo.cli.output import printable
 from zoo.errors import ZooError, ZooWarning
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
-    "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "list", "show", "search", "verify", "rm")),
+    "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "search")),
+    "Store": ("zoo.cli.store", ("list", "show", "verify", "rm", "prune")),
     "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
     "Models": ("zoo.cli.models", ("run", "embed", "finetune")),
@@ -92,7 +94,7 @@ def _run() -> int:
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        click.echo(f"Error: {_shown(str(error))}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return 1
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -109,18 +111,13 @@ def _run() -> int:
     return status if isinstance(status, int) else 0  # click gives back what a command exits with
 
 
-def _shown(text: str) -> str:
-    """Give a text that may hold what a file or a hub says: what would steer the terminal is written as an escape."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
-
-
 _usual_format = warnings.formatwarning
 
 
 def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> str:
     """Give our own warnings as sentences; a place in the code says nothing to a user."""
     own = issubclass(category, ZooWarning)
-    return f"Warning: {_shown(str(message))}\n" if own else _usual_format(message, category, *place, **rest)
+    return f"Warning: {printable(str(message))}\n" if own else _usual_format(message, category, *place, **rest)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ token_option = click.option("--token", envvar="HF_TOKEN", help="Token for the hu
 revision_option = click.option("--revision", help="Branch, tag or commit; also as REF@REVISION.")
 
 
+def printable(text: str) -> str:
+    """Give a text that may hold what a file or a hub says: what would steer the terminal is written as an escape."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
