@@ -261,7 +261,7 @@ def test_every_stored_checkpoint_is_verified_and_leftovers_are_pruned(
     assert damaged.returncode == 1
     assert damaged.stdout.splitlines()[-1] == "2 checkpoints, 1 of them damaged"
     said = [line for line in damaged.stderr.splitlines() if line.startswith("me/")]
-    assert [line[:80] for line in said] == [f"me/one@{commit}: 'README.md' has the digest "[:80]]
+    assert [line.split(" has the digest ")[0] for line in said] == [f"me/one@{commit}: 'README.md'"]
     (home / "hub" / "models--me--two" / "blobs" / ("a" * 64)).write_bytes(b"x" * 2500)
     told = run_zoo("prune", "--dry-run")
     assert told.stdout == f"me/two: unused blob {'a' * 64} (2.5 kB)\n2.5 kB would be freed\n"
