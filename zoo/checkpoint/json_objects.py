@@ -9,6 +9,14 @@ def parse_object(text: bytes, *, constants: bool = True) -> dict[str, Any]:
 
     Raises ValueError, whose text goes on after "it" or "its header".
     """
+    value = parse_json_value(text, constants=constants)
+    if not isinstance(value, dict):
+        raise ValueError("is not a JSON object")
+    return value
+
+
+def parse_json_value(text: bytes, *, constants: bool = True) -> Any:
+    """Give the JSON value in a UTF-8 text, whatever it is. Arguments and errors: see parse_object."""
     try:
         decoded = text.decode("utf-8")
         refuse = None if constants else _refuse_constant
@@ -17,8 +25,6 @@ def parse_object(text: bytes, *, constants: bool = True) -> dict[str, Any]:
             raise ValueError("half a surrogate pair stands in it, which is no text")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError("is not a JSON object")
     return value
 
 

@@ -18,8 +18,9 @@ from zoo.checkpoint.reader import (
     pickles_only,
     shard_names,
 )
-from zoo.errors import CorruptFile, DigestMismatch, InvalidInput, NotACheckpoint, RefusedContent
+from zoo.errors import CorruptFile, DigestMismatch, InvalidInput, NotACheckpoint
 from zoo.hub.client import HubClient, Listing
+from zoo.hub.contents import is_dangerous, refuse_dangerous
 from zoo.hub.signatures import SIGNATURE_FILE
 from zoo.tokenization import TOKENIZER_FILES
 
@@ -29,7 +30,6 @@ WANTED = (
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
     "README.md", "LICENSE*", "emissions.csv", SIGNATURE_FILE,
 )  # fmt: skip
-CODE_SUFFIXES = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".whl", ".egg")
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,13 @@ def choose(client: HubClient, listing: Listing, choice: Choice) -> tuple[list[st
         index = read_listed_json(client, listing, INDEX_FILE)
         own |= set(shards(index, listing))
     chosen = sorted(name for name in listing.files if choice.takes(name, own))
-    refused = [name for name in chosen if name.endswith((*PICKLE_SUFFIXES, *CODE_SUFFIXES))]
-    if refused:
-        cure = " ".join(
-            f"--exclude '*{suffix}'" for suffix in sorted({f".{name.rpartition('.')[2]}" for name in refused})
-        )
-        raise RefusedContent(
-            f"'{refused[0]}' of '{listing.repo_id}'",
-            "a checkpoint is data, and files like this can run as code",
-            f"Leave it out: {cure}",
-        )
+    refuse_dangerous(chosen, listing.repo_id)
     return chosen, index
 
 
 def small_files(names: Iterable[str]) -> list[str]:
     """Give those of a repository's files that belong to a checkpoint beside its weights."""
-    return [name for name in names if _fits(name, WANTED)]
+    return [name for name in names if _fits(name, WANTED) and not is_dangerous(name)]
 
 
 def weight_files(listing: Listing) -> list[str]:

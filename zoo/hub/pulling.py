@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from zoo import host
-from zoo.checkpoint.headers import read_header
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
 from zoo.checkpoint.reader import CONFIG_FILE, open_weights, read_config, read_json
 from zoo.errors import (
@@ -24,6 +23,7 @@ from zoo.errors import (
 )
 from zoo.hub.choosing import Choice
 from zoo.hub.client import Listing, Silent, Token, Watcher
+from zoo.hub.contents import check_contents, refuse_dangerous
 from zoo.hub.names import check_chosen_names
 from zoo.hub.partial import partial_paths
 from zoo.hub.signatures import check_signature
@@ -111,6 +111,7 @@ def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
         return _trusted(source)
     listing, repository = source.listing, Repository(source.listing.repo_id)
     check_chosen_names(source.names, listing.repo_id)
+    refuse_dangerous(source.names, listing.repo_id)  # a lock may name anything
     new: dict[str, Path] = {}
     with repository.locked():
         try:
@@ -176,9 +177,7 @@ def _manifest(source: Remote, repository: Repository) -> Manifest:
     config = read_json(repository.blob(listing.files[CONFIG_FILE])) if CONFIG_FILE in names else {}
     earlier = repository.find(listing.commit)
     kept = earlier.manifest.files if earlier is not None and earlier.manifest is not None else {}
-    for name in names:
-        if name.endswith(".safetensors"):
-            read_header(repository.blob(listing.files[name]))
+    check_contents({name: repository.blob(listing.files[name]) for name in names}, listing.repo_id)
     architecture = config.get("model_type")
     provider = next((info for info in host.list_architectures() if info.name == architecture), None)
     return Manifest(
