@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import zoo
 from tests.checkpoints import listed
+from tests.hub.recording import recording, reply
 from zoo.cli.plugins import arch_command
 
 Zoo = Callable[..., subprocess.CompletedProcess[str]]
@@ -128,6 +129,13 @@ def test_search_asks_the_hub(run_zoo: Zoo, hub: Any, folder: Path) -> None:
     assert run_zoo("search", "film").stdout == "REPOSITORY  TASK\nme/film     text-classification\n"
     nothing = run_zoo("search", "opera")
     assert (nothing.stdout, nothing.stderr) == ("", "Nothing like 'opera' was found.\n")
+
+
+def test_what_a_hub_says_cannot_steer_the_terminal(run_zoo: Zoo) -> None:
+    with recording() as server:
+        server.answer = lambda request: reply(200, [{"id": "me/\x1b]0;title\x07", "pipeline_tag": "\u202ex"}])
+        found = run_zoo("search", "me", "--endpoint", server.endpoint)
+    assert found.stdout.splitlines()[1].split() == ["me/\\x1b]0;title\\x07", "\\u202ex"]
 
 
 def test_an_error_is_one_sentence_on_stderr_with_status_1(run_zoo: Zoo, hub: Any) -> None:

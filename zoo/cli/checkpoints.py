@@ -12,6 +12,7 @@ from zoo.cli.output import (
     json_option,
     print_json,
     print_table,
+    printable,
     revision_option,
     size,
     token_option,
@@ -137,7 +138,7 @@ def push_command(
         for name in plan.removed:
             click.echo(f"would remove {name}")
         return
-    click.echo(f"{landed.pull_request or repo} at {landed.commit[:12]}: {_what_was_done(plan)}")
+    click.echo(f"{printable(landed.pull_request or repo)} at {landed.commit[:12]}: {_what_was_done(plan)}")
 
 
 def _what_was_done(plan: Plan) -> str:

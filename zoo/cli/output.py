@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     if not rows:
         click.echo(empty, err=True)
         return
-    texts = [[str(cell) for cell in row] for row in (columns, *rows)]
+    texts = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
     widths = [max(len(row[index]) for row in texts) for index in range(len(columns))]
     for row in texts:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
