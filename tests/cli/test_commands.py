@@ -54,7 +54,6 @@ def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: P
     assert (empty.stdout, empty.stderr) == ("", "The store is empty. Try: zoo list --catalogue, then zoo pull NAME\n")
 
 
-<<<<<<< HEAD
 def test_a_dry_run_of_a_pull_lists_files_and_bytes(run_zoo: Zoo, hub: Any, folder: Path) -> None:
     commit = zoo.push(folder, "me/film", endpoint=hub.endpoint, token=hub.token)
     run_zoo("pull", "me/film", "--exclude", "model*", "--exclude", "*.md")
@@ -72,7 +71,8 @@ def test_a_dry_run_of_a_pull_lists_files_and_bytes(run_zoo: Zoo, hub: Any, folde
     run_zoo("pull", "me/film")
     again = run_zoo("pull", "me/film", "--dry-run")
     assert again.stdout.splitlines()[-1] == f"me/film at {commit[:12]}: nothing to fetch"
-=======
+
+
 def test_what_a_file_says_cannot_steer_the_terminal(run_zoo: Zoo, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "\x1b[2J\u202e\r"}))
@@ -81,7 +81,6 @@ def test_what_a_file_says_cannot_steer_the_terminal(run_zoo: Zoo, folder: Path) 
     assert refused.stderr.startswith(
         "Error: No installed plugin provides the architecture '\\x1b[2J\\u202e\\r'; installed: albert"
     )
->>>>>>> ca33444 (Mutated headers and configs are read or refused, and nothing else happens: bounds on sizes, one strict reader of JSON)
 
 
 def test_run_answers_arguments_and_stdin(run_zoo: Zoo, folder: Path) -> None:
