@@ -15,6 +15,7 @@ from urllib.parse import quote
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import DigestMismatch, HubUnreachable, NotEnoughDisk
 from zoo.hub.connections import Connections
+from zoo.hub.failures import network_failure
 from zoo.hub.partial import Partial, WriteFailed, discard_partial
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 
@@ -124,7 +125,7 @@ class Transfer:
             with self._connections.get(self._url, headers) as response:
                 self._read(response, self._begin(response, partial, advance), partial, advance)
         except SSLCertVerificationError as error:
-            raise HubUnreachable(self._url, f"{type(error).__name__}: {error}") from error
+            raise network_failure(self._url, error) from error
         except (OSError, http.client.HTTPException) as error:
             raise _Interrupted(f"{type(error).__name__}: {error}") from error
         if partial.size_bytes < self._entry.size_bytes:
