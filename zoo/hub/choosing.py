@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 from typing import Any
 
 from zoo.checkpoint.manifest import Manifest
@@ -113,5 +115,12 @@ def read_listed_json(client: HubClient, listing: Listing, name: str) -> dict[str
     return parse_json(content, name)
 
 
-def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return bool(patterns) and _expression(patterns).match(name) is not None
+
+
+@cache
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Give one expression for all patterns: repositories have thousands of files."""
+    whole = [f"{pattern}*" if pattern.endswith("/") else pattern for pattern in patterns]
+    return re.compile("|".join(translate(pattern) for pattern in whole))

@@ -51,7 +51,7 @@ def check_contents(blobs: Mapping[str, Path], repo_id: str) -> None:
 
 
 def _refuse_disguised(name: str, blob: Path, repo_id: str) -> None:
-    with blob.open("rb") as file:
+    with blob.open("rb", buffering=0) as file:
         beginning = file.read(8)
     for magic, what in _BEGINNINGS:
         if beginning.startswith(magic):

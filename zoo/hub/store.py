@@ -109,18 +109,22 @@ class Repository:
     def install(self, manifest: Manifest, revision: str | None) -> Checkpoint:
         """Make a snapshot visible whose blobs are all in place, and remember what the revision meant."""
         snapshot = self.snapshot(manifest.commit)
-        staged = snapshot if snapshot.is_dir() else snapshot.with_name(f".{manifest.commit}.{os.getpid()}")
-        targets: dict[Path, Path] = {}
+        is_new = not snapshot.is_dir()
+        staged = snapshot.with_name(f".{manifest.commit}.{os.getpid()}") if is_new else snapshot
+        if is_new:
+            shutil.rmtree(staged, ignore_errors=True)  # of a process that died
+        targets: dict[Path, str] = {}
         for name, entry in manifest.files.items():
             link = staged / name
             folder = link.parent
             if folder not in targets:
                 folder.mkdir(parents=True, exist_ok=True)
-                targets[folder] = Path(os.path.relpath(self.blobs, folder))
-            if not link.exists():
-                link.unlink(missing_ok=True)  # a link left dangling
-                link.symlink_to(targets[folder] / entry.digest)
-        if staged != snapshot:
+                targets[folder] = os.path.relpath(self.blobs, folder)
+            if is_new or not link.exists():
+                if not is_new:
+                    link.unlink(missing_ok=True)  # left dangling
+                link.symlink_to(f"{targets[folder]}/{entry.digest}")
+        if is_new:
             # The links were made one level beside their place, so their relative targets stay right.
             staged.replace(snapshot)
         manifest.save(self.manifest(manifest.commit))
