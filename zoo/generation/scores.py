@@ -11,18 +11,22 @@ from zoo.generation.settings import GenerationSettings
 
 
 def adjusted(
-    scores: Tensor, settings: GenerationSettings, texts: Sequence[Sequence[int]], starts: Sequence[int], most: int
+    scores: Tensor,
+    settings: GenerationSettings,
+    texts: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    most: Sequence[int],
 ) -> Tensor:
     """Apply what prompt and answer so far rule in or out. A new tensor where anything changes.
 
     scores: float32 (batch, vocab). texts: each row's token ids so far, prompt or start token included; starts: how many
-    of them were given. most: how many tokens an answer may have.
+    of them were given. most: how many tokens each answer may have.
     """
     changed = False
-    for row, (text, start) in enumerate(zip(texts, starts, strict=True)):
+    for row, (text, start, limit) in enumerate(zip(texts, starts, most, strict=True)):
         new = len(text) - start
-        forced = settings.forced_first if new == 0 else settings.forced_last if new == most - 1 else None
-        if new == 0 and forced is None and most == 1:
+        forced = settings.forced_first if new == 0 else settings.forced_last if new == limit - 1 else None
+        if new == 0 and forced is None and limit == 1:
             forced = settings.forced_last
         edits = _needs(settings, new, len(text)) or forced is not None
         if not edits:
@@ -32,6 +36,8 @@ def adjusted(
         one = scores[row]
         _penalise(one, settings, text, start)
         banned = _banned(settings, text)
+        if new == _beginning(settings):
+            banned.update(settings.suppressed_first)
         if new < settings.min_new_tokens or len(text) < settings.min_length:
             banned.update(settings.end_token_ids)
         if banned:
@@ -49,8 +55,14 @@ def _needs(settings: GenerationSettings, new: int, length: int) -> bool:
         or (settings.frequency_penalty and new)
         or settings.no_repeat_ngram_size
         or settings.suppressed
+        or (settings.suppressed_first and new == _beginning(settings))
         or (settings.end_token_ids and (new < settings.min_new_tokens or length < settings.min_length))
     )
+
+
+def _beginning(settings: GenerationSettings) -> int:
+    """Give the place of an answer's first token that is not forced."""
+    return 0 if settings.forced_first is None else 1
 
 
 def _penalise(one: Tensor, settings: GenerationSettings, text: Sequence[int], start: int) -> None:

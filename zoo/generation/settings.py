@@ -54,6 +54,7 @@ class GenerationSettings:
     stop: texts that end an answer, which does not include them. end_token_ids: tokens that do.
     start_token_id: what a decoder beside an encoder begins with. forced_first, forced_last: ids that stand first, and at
     the very end of an answer of full length. suppressed: sequences of tokens that are never written.
+    suppressed_first: tokens that do not begin an answer, or where its first is forced, come second.
     seed: of the draws; each prompt has its own chain of them, whatever it is batched with.
     """
 
@@ -78,6 +79,7 @@ class GenerationSettings:
     start_token_id: int | None = None
     forced_first: int | None = None
     forced_last: int | None = None
+    suppressed_first: tuple[int, ...] = ()
     suppressed: tuple[tuple[int, ...], ...] = ()
     seed: int = 0
 
@@ -96,6 +98,7 @@ class GenerationSettings:
             "forced_first": config.get("forced_bos_token_id"),
             "forced_last": config.get("forced_eos_token_id"),
             "suppressed": _suppressed(config),
+            "suppressed_first": tuple(config.get("begin_suppress_tokens") or ()),
         }
         if config.get("do_sample") is True:
             found |= {key: config.get(key) for key in ("top_p", "min_p", "typical_p")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,9 +89,8 @@ def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bo
     to_text = tokenizer_of(model).decode
     shown = ""
     with _answering(model):
-        scorer, start, most, settings = _begin(features, model, settings)
-        given = [features[0].ids] if scorer.source is None else start.tolist()
-        for rows in decode(scorer, start, given, settings, most, [settings.seed], to_text):
+        start = _begin(features, model, settings)
+        for rows in decode(start.scorer, start.ids, start.given, start.settings, start.most, [settings.seed], to_text):
             text = _text(rows[0], to_text)
             known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
             if known.startswith(shown) and known != shown:
@@ -218,34 +217,57 @@ class ModelScorer:
         self.source = None if self.source is None else self.source[chosen]
 
 
-def _begin(
-    rows: Sequence[Features], model: Model, settings: GenerationSettings
-) -> tuple[ModelScorer, Tensor, int, GenerationSettings]:
-    """Give the scorer of a batch, the tokens that it reads first, the most that an answer may have, and the settings."""
+@dataclass(frozen=True)
+class Start:
+    """Where a batch begins to write.
+
+    ids: int64 (batch, time), what the scorer reads first. given: the same without padding. most: tokens of each answer.
+    settings: with the target's language.
+    """
+
+    scorer: ModelScorer
+    ids: Tensor
+    given: list[list[int]]
+    most: list[int]
+    settings: GenerationSettings
+
+
+def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> Start:
+    """Give the start of a batch. Raises InvalidInput where nothing can be written."""
     ids, mask = pad_left(rows, model.pad_token_id, model.device)
     backbone: Any = model.backbone
-    source, start = None, ids
+    source, start, given = None, ids, [row.ids for row in rows]
     if hasattr(backbone, "encode"):
         settings = in_language(settings, tokenizer_of(model))
         if settings.start_token_id is None:
             raise InvalidInput("Neither config.json nor generation_config.json says which token a text begins with")
         source = backbone.encode(ids, mask)
         start = torch.full((len(rows), 1), settings.start_token_id, device=model.device)
+        given = [[settings.start_token_id] for _ in rows]
+    most = [_room(model, settings, len(text), row.source) for text, row in zip(given, rows, strict=True)]
+    return Start(ModelScorer(model, mask, source, start.shape[1] + max(most)), start, given, most, settings)
+
+
+def _room(model: Model, settings: GenerationSettings, length: int, index: int) -> int:
+    """Give the most tokens to write after so many. Raises InvalidInput where the checkpoint's max_length leaves none."""
+    most = settings.new_tokens(length)
+    if most == 0 and settings.max_new_tokens is None:
+        raise InvalidInput(
+            f"Prompt {index} has {length} tokens, and the checkpoint's max_length of {settings.max_length} leaves none "
+            "for an answer. Say how long it may be, such as max_new_tokens=64"
+        )
     longest = model.spec.longest_input
-    most = settings.new_tokens(start.shape[1])
-    if longest is not None:
-        most = min(most, longest - start.shape[1] + 1)
-    return ModelScorer(model, mask, source, start.shape[1] + most), start, most, settings
+    return most if longest is None else min(most, longest - length + 1)
 
 
 def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> list[Generated]:
     """Write for one batch."""
     tokenizer = tokenizer_of(model)
     draws = [row for row in rows for _ in range(settings.best_of)]
-    scorer, start, most, settings = _begin(draws, model, settings)
-    given = [row.ids for row in draws] if scorer.source is None else start.tolist()
+    start = _begin(draws, model, settings)
+    settings = start.settings
     if settings.num_beams > 1:
-        beams = search(scorer, start, given, settings, most, tokenizer.decode)
+        beams = search(start.scorer, start.ids, start.given, settings, start.most, tokenizer.decode)
         return [
             Generated(
                 text=_until_stop(tokenizer.decode(beam.token_ids), settings.stop),
@@ -256,7 +278,7 @@ def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings)
             for beam in beams
         ]
     seeds = [settings.seed + SEED_STEP * draw for _ in rows for draw in range(settings.best_of)]
-    *_, written = decode(scorer, start, given, settings, most, seeds, tokenizer.decode)
+    *_, written = decode(start.scorer, start.ids, start.given, settings, start.most, seeds, tokenizer.decode)
     groups = [written[first : first + settings.best_of] for first in range(0, len(written), settings.best_of)]
     best = [max(group, key=lambda row: row.log_probability / max(len(row.token_ids), 1)) for group in groups]
     return [
@@ -270,13 +292,13 @@ def _guess(rows: Sequence[Features], model: Model, settings: GenerationSettings,
     to_text = tokenizer_of(model).decode
     results = []
     for row in rows:
-        scorer, start, most, own = _begin([row], model, settings)
-        given = row.ids if scorer.source is None else start[0].tolist()
-        guesser: Guesser = PromptLookup(row.ids if scorer.source is not None else ())
+        start = _begin([row], model, settings)
+        given, most, own = start.given[0], start.most[0], start.settings
+        guesser: Guesser = PromptLookup(row.ids if start.scorer.source is not None else ())
         if not isinstance(draft, str):
             nothing = torch.ones((1, 0), dtype=torch.bool, device=draft.device)
             guesser = DraftModel(ModelScorer(draft, nothing, None, len(given) + most), draft.device)
-        *_, (written,) = speculate(scorer, guesser, start, given, own, most, own.seed, to_text)
+        *_, (written,) = speculate(start.scorer, guesser, start.ids, given, own, most, own.seed, to_text)
         text = _text(written, to_text)
         results.append(Generated(text, written.token_ids, written.log_probability, written.finish_reason or "length"))
     return results
