@@ -54,7 +54,7 @@ def load(
     labels: asks for a fresh head with these labels, unless they are the checkpoint's own; [] where the task has none to
     name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
-    ignore_config_keys: unknown keys of config.json to accept.
+    ignore_config_keys: unknown keys of config.json to accept, and keys of generation_config.json to leave unread.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
     InvalidInput, and with `verify` CanaryMismatch, CanaryMissing.
@@ -71,6 +71,7 @@ def load(
     fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
+    model.ignored_config_keys = frozenset(ignore_config_keys)
     model.kept = {name: _cast(weights.tensor(name), wanted_dtype) for name in plan.kept}
     model.tokenizer = load_tokenizer(checkpoint.path)
     if verify:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from zoo.checkpoint.reader import read_optional_json
 from zoo.errors import InvalidInput
-from zoo.generation.settings import GENERATION_FILE, GenerationSettings, Wishes
+from zoo.generation.defaults import GENERATION_FILE, read_defaults
+from zoo.generation.settings import GenerationSettings, Wishes
 from zoo.layers.attention import recorded_attention
 from zoo.layers.stacks import Decoder
 from zoo.tasks import get_task
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.generation.decoding import Generated
     from zoo.specs import Spec
     from zoo.tasks.feature_extraction import PoolingMode
+    from zoo.tasks.prompts import Prompt
     from zoo.tokenization import Tokenizer
 
 
@@ -74,6 +76,7 @@ class Model(nn.Module):
         self.tokenizer: Tokenizer | None = None
         self.checkpoint: Checkpoint | None = None
         self.config: Mapping[str, Any] | None = None
+        self.ignored_config_keys: frozenset[str] = frozenset()
         self.kept: Mapping[str, Tensor] = {}
         self.fit: Fit | None = None
         self.fresh_parameters: tuple[str, ...] = ()
@@ -182,7 +185,7 @@ class Model(nn.Module):
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         batch_size: int = 32,
         truncate: bool = False,
@@ -191,19 +194,23 @@ class Model(nn.Module):
     ) -> list[Generated]:
         """Write on from each prompt, or with an encoder beside the decoder, what it makes of each. In prompt order.
 
-        truncate: cut prompts that are longer than the model's positions, which are refused otherwise.
+        prompts: texts, or chats: lists of messages such as {"role": "user", "content": "Hello"}, which the checkpoint's
+        template puts into words. A text goes on as it stands.
+        truncate: cut prompts that are too long, which are refused otherwise. An encoder reads the start; a decoder keeps
+        the end, as much as leaves room for the answer, which may take half of the positions.
         draft: guesses several tokens ahead, one prompt at a time: a smaller model with the same vocabulary, or "prompt"
         for what stood in the text before. Answers are as likely as without; it pays where the model is slow.
         wishes: max_new_tokens, temperature, top_k, top_p, num_beams, stop, seed and others: see
         zoo.generation.settings.GenerationSettings. What is left out is as the checkpoint's generation_config.json says,
         or else 64 new tokens, the likeliest each.
-        Raises InvalidInput, TokenizerMissing.
+        Without a token to write, an answer is "" and its finish_reason "length". A stop text that never comes stops
+        nothing. Raises InvalidInput, InvalidGenerationConfig, TokenizerMissing.
         """
         from zoo.tasks.writing import generate
 
         return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate, draft)
 
-    def stream(self, prompt: str, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
+    def stream(self, prompt: Prompt, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
         """Give what `generate` would write after one prompt, in pieces as it comes; they make its text together."""
         from zoo.tasks.writing import stream
 
@@ -213,7 +220,7 @@ class Model(nn.Module):
     def generation_settings(self) -> GenerationSettings:
         """What `generate` does unless told otherwise: the checkpoint's generation_config.json over its spec.
 
-        Raises CorruptFile, InvalidInput.
+        Raises CorruptFile, InvalidGenerationConfig, InvalidInput.
         """
         ends = self.spec.eos_token_id
         own = GenerationSettings(
@@ -221,7 +228,9 @@ class Model(nn.Module):
             start_token_id=getattr(self.backbone, "start_token_id", None),
         )
         config = {} if self.checkpoint is None else read_optional_json(self.checkpoint.path / GENERATION_FILE)
-        return GenerationSettings.from_config(config, own)
+        settings = read_defaults(config, own, self.ignored_config_keys)
+        settings.check_ids(self.spec.vocab_size)
+        return settings
 
     def embed(
         self,

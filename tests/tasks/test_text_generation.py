@@ -14,7 +14,7 @@ from tests.generation.samples import BART, PROMPTS, T5, continued, gpt2, write
 from tests.tokenization.samples import mbart
 from zoo.errors import InvalidInput
 from zoo.generation.settings import GenerationSettings
-from zoo.tasks.writing import in_language
+from zoo.tasks.prompts import in_language
 
 
 def test_greedy_writing_is_that_of_transformers_for_a_decoder(tmp_path: Path) -> None:
@@ -136,9 +136,28 @@ def test_no_new_tokens_is_an_empty_answer(tmp_path: Path) -> None:
     ({"stop": [""]}, "stop is ['']; it would be texts, none of them empty"),
     (
         {"num_beams": 2, "temperature": 1.0},
-        "num_beams follows the likeliest answers; it goes with neither temperature nor best_of",
+        "num_beams is 2, and follows the likeliest answers; it goes with neither temperature (1.0) nor best_of (1). "
+        "Set num_beams=1, or temperature=0 and best_of=1",
     ),
-    ({"best_of": 3}, "best_of is 3, and without a temperature all answers are the same one"),
+    (
+        {"best_of": 3},
+        "best_of is 3, and without a temperature all answers are the same one. Set temperature=1.0, or best_of=1",
+    ),
+    (
+        {"min_new_tokens": 9, "max_new_tokens": 5},
+        "min_new_tokens is 9 and max_new_tokens 5; the fewest is above the most",
+    ),
+    ({"stop": 5}, "stop is 5; it would be texts, none of them empty"),
+    ({"stop": [5]}, "stop is [5]; it would be texts, none of them empty"),
+    ({"seed": -1}, "seed is -1; it would be a whole number, at least 0 and at most 9223372036854775807"),
+    ({"seed": 0.5}, "seed is 0.5; it would be a whole number, at least 0 and at most 9223372036854775807"),
+    ({"temperature": float("nan")}, "temperature is nan; it would be a number, at least 0"),
+    ({"temperature": "hot"}, "temperature is 'hot'; it would be a number, at least 0"),
+    ({"length_penalty": float("inf")}, "length_penalty is inf; it would be a number"),
+    ({"no_repeat_ngram_size": -2}, "no_repeat_ngram_size is -2; it would be a whole number, at least 0"),
+    ({"min_p": -0.1}, "min_p is -0.1; it would be a number, at least 0 and at most 1"),
+    ({"num_beams": 0}, "num_beams is 0; it would be a whole number, at least 1"),
+    ({"max_new_tokens": True}, "max_new_tokens is True; it would be a whole number, at least 0"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     gpt2(tmp_path)
@@ -153,7 +172,7 @@ def test_a_prompt_that_is_too_long_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         model.generate(["the cat", "the " * 50])
     assert str(refused.value) == (
-        "Prompt 1 has 52 tokens; the model takes at most 40. Shorten it, or cut its end off with truncate=True"
+        "Prompt 1 has 52 tokens; the model takes at most 40. Shorten it, or keep only its end with truncate=True"
     )
     with pytest.raises(InvalidInput) as refused:
         model.generate("the cat")

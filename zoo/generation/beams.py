@@ -76,6 +76,8 @@ def _step(one: Search, scores: Tensor, settings: GenerationSettings, length: int
     """
     texts = [[*one.given, *beam.token_ids] for beam in one.running]
     chances = adjusted(scores.log_softmax(-1), settings, texts, [len(one.given)] * len(texts), [one.most] * len(texts))
+    if settings.renormalize_logits:
+        chances = chances.log_softmax(-1)
     sums = chances + torch.tensor([[beam.log_probability] for beam in one.running], device=scores.device)
     wanted = max(2, 1 + len(settings.end_token_ids)) * settings.num_beams
     best = sums.flatten().topk(min(wanted, sums.numel()))

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo.errors import InvalidInput
 from zoo.generation.settings import GenerationSettings
+
+SMALLEST_TEMPERATURE = 1e-30  # what float32 can still divide by
 
 
 def adjusted(
@@ -40,6 +43,12 @@ def adjusted(
             banned.update(settings.suppressed_first)
         if new < settings.min_new_tokens or len(text) < settings.min_length:
             banned.update(settings.end_token_ids)
+        banned = {token for token in banned if token < len(one)}
+        if len(banned) == len(one):
+            raise InvalidInput(
+                f"After {new} new tokens everything that could come next is ruled out: by bad words, min_new_tokens or "
+                f"no_repeat_ngram_size ({settings.no_repeat_ngram_size}). Loosen one of them, or ask for fewer tokens"
+            )
         if banned:
             one[torch.tensor(sorted(banned), device=one.device)] = -torch.inf
         if forced is not None:
@@ -96,7 +105,8 @@ def _ends_with(text: Sequence[int], word: Sequence[int]) -> bool:
 
 def drawable(scores: Tensor, settings: GenerationSettings) -> Tensor:
     """Leave only the tokens that chance may draw, -inf elsewhere, after the temperature. scores: (batch, vocab)."""
-    scores = scores / settings.temperature
+    # The likeliest is 0, so that no temperature, however small, makes an infinite number.
+    scores = (scores - scores.amax(-1, keepdim=True)) / max(settings.temperature, SMALLEST_TEMPERATURE)
     if settings.top_k is not None and settings.top_k < scores.shape[-1]:
         scores = scores.masked_fill(scores < scores.topk(settings.top_k).values[:, -1:], -torch.inf)
     if settings.top_p is not None and settings.top_p < 1:

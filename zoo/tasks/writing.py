@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,18 +16,18 @@ from zoo.generation.decoding import Generated, Row, ToText, decode
 from zoo.generation.settings import GenerationSettings
 from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
 from zoo.layers.cache import CHUNK, Cache
-from zoo.tasks.base import Features, batches, check_texts, tokenizer_of
+from zoo.tasks.base import Features, batches, tokenizer_of
+from zoo.tasks.prompts import Prompt, encode_prompts, in_language, pad_left
 
 if TYPE_CHECKING:
     from zoo.model import Model
-    from zoo.tokenization import Tokenizer
 
 PREFILL_CHUNK = CHUNK  # tokens of a long prompt that are read at once: bounds the memory of their scores
 SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
 
 
 def generate(
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     model: Model,
     settings: GenerationSettings,
     batch_size: int,
@@ -39,7 +39,7 @@ def generate(
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
     if draft is not None:
         _check_draft(draft, model, settings)
-    features = encode_prompts(prompts, model, truncate)
+    features = encode_prompts(prompts, model, settings, truncate)
     results: list[Generated | None] = [None] * len(features)
     with _answering(model), _answering(draft):
         for batch in batches(features, batch_size):
@@ -81,11 +81,11 @@ def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings)
         )
 
 
-def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
+def stream(prompt: Prompt, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
     """Give what the model writes after a prompt, in pieces as it comes. See Model.stream."""
     if settings.num_beams > 1 or settings.best_of > 1:
         raise InvalidInput("A stream is one answer as it comes; num_beams and best_of know theirs only at the end")
-    features = encode_prompts([prompt], model, truncate)
+    features = encode_prompts([prompt], model, settings, truncate)
     to_text = tokenizer_of(model).decode
     shown = ""
     with _answering(model):
@@ -109,52 +109,6 @@ def _settled(text: str, stops: Sequence[str]) -> int:
                 end -= size
                 break
     return end
-
-
-def encode_prompts(prompts: Sequence[str], model: Model, truncate: bool) -> list[Features]:
-    """Give the prompts as tokens, with the task's prefix. Raises InvalidInput for what the model cannot go on from."""
-    check_texts(prompts)
-    if not model.writes or model.head is None:
-        raise InvalidInput(
-            f"This '{model.architecture.name}' was loaded for '{model.task}' and writes no text; "
-            f"it would be a model with a head for text-generation or text2text-generation"
-        )
-    texts = [prefix + prompt for prefix, prompt in zip(prefixes(prompts, model), prompts, strict=True)]
-    longest = model.spec.longest_input
-    encodings = tokenizer_of(model).encode(texts, max_length=longest if truncate else None)
-    features = [Features(e.ids, e.type_ids, source) for source, e in enumerate(encodings)]
-    for feature in features:
-        if not feature.ids:
-            raise InvalidInput(f"Prompt {feature.source} has no tokens; write something for the model to go on from")
-        if longest is not None and len(feature.ids) > longest:
-            raise InvalidInput(
-                f"Prompt {feature.source} has {len(feature.ids)} tokens; the model takes at most {longest}. "
-                "Shorten it, or cut its end off with truncate=True"
-            )
-    return features
-
-
-def prefixes(prompts: Sequence[str], model: Model) -> list[str]:
-    """Give what a checkpoint was trained to find before each text for the model's task: "" where it is there, or nothing.
-
-    Source: `task_specific_params` of config.json (T5), else its `prefix`. Raises InvalidInput where there are several
-    and a text begins with none of them.
-    """
-    config = model.config or {}
-    params = config.get("task_specific_params")
-    params = params if isinstance(params, dict) else {}
-    named = [value for key, value in params.items() if key == model.task or key.startswith(f"{model.task}_")]
-    known = [value["prefix"] for value in named if isinstance(value, dict) and isinstance(value.get("prefix"), str)]
-    usual = config.get("prefix") if model.task in ("summarization", "translation") else None
-    known = known or ([usual] if isinstance(usual, str) else [])
-    found = []
-    for index, prompt in enumerate(prompts):
-        said = any(prompt.startswith(prefix) for prefix in known)
-        if not said and len(known) > 1:
-            choices = ", ".join(repr(prefix) for prefix in known)
-            raise InvalidInput(f"Text {index} does not say what to do; begin it with one of: {choices}")
-        found.append("" if said or not known else known[0])
-    return found
 
 
 class ModelScorer:
@@ -312,30 +266,3 @@ def _text(row: Row, to_text: ToText) -> str:
 def _until_stop(text: str, stops: Sequence[str]) -> str:
     places = [place for place in map(text.find, stops) if place >= 0]
     return text[: min(places)] if places else text
-
-
-def in_language(settings: GenerationSettings, tokenizer: Tokenizer) -> GenerationSettings:
-    """Begin with the code of the target language, where the tokenizer has such codes.
-
-    It stands where the checkpoint's own settings have one (Liu et al. 2020: as the start itself; Tang et al. 2020: forced
-    after it). A language that the user chose goes before the settings'; the tokenizer's usual one comes after them.
-    """
-    codes = {tokenizer.token_id(code) for code in tokenizer.languages}
-    if not codes or tokenizer.target_language is None:
-        return settings
-    target = tokenizer.token_id(tokenizer.target_language)
-    chosen = tokenizer.chosen_target is not None
-    if settings.start_token_id is None or settings.start_token_id in codes:
-        return replace(settings, start_token_id=target) if chosen or settings.start_token_id is None else settings
-    return replace(settings, forced_first=target) if chosen or settings.forced_first is None else settings
-
-
-def pad_left(rows: Sequence[Features], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give ids, int64, and mask, bool, (batch, time), padded on the left: what is written next stands beside each text."""
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), longest), pad_token_id)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, longest - len(row.ids) :] = torch.tensor(row.ids)
-        mask[index, longest - len(row.ids) :] = True
-    return ids.to(device), mask.to(device)
