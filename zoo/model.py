@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from zoo.checkpoint.fitting import Fit
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.generation.decoding import Generated
+    from zoo.generation.prefixes import PrefixCache
     from zoo.specs import Spec
+    from zoo.tasks.conversation import Conversation
     from zoo.tasks.feature_extraction import PoolingMode
     from zoo.tasks.prompts import Prompt
     from zoo.tokenization import Tokenizer
@@ -190,6 +192,7 @@ class Model(nn.Module):
         batch_size: int = 32,
         truncate: bool = False,
         draft: Model | Literal["prompt"] | None = None,
+        prefix_cache: PrefixCache | None = None,
         **wishes: Unpack[Wishes],
     ) -> list[Generated]:
         """Write on from each prompt, or with an encoder beside the decoder, what it makes of each. In prompt order.
@@ -200,6 +203,8 @@ class Model(nn.Module):
         the end, as much as leaves room for the answer, which may take half of the positions.
         draft: guesses several tokens ahead, one prompt at a time: a smaller model with the same vocabulary, or "prompt"
         for what stood in the text before. Answers are as likely as without; it pays where the model is slow.
+        prefix_cache: a zoo.PrefixCache; prompts are then answered one by one, and what each has in common with the text
+        before it is not read again. The memory is yours to keep. For decoders without an encoder.
         wishes: max_new_tokens, temperature, top_k, top_p, num_beams, stop, seed and others: see
         zoo.generation.settings.GenerationSettings. What is left out is as the checkpoint's generation_config.json says,
         or else 64 new tokens, the likeliest each.
@@ -208,13 +213,30 @@ class Model(nn.Module):
         """
         from zoo.tasks.writing import generate
 
-        return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate, draft)
+        settings = self.generation_settings.with_wishes(wishes)
+        return generate(prompts, self, settings, batch_size, truncate, draft, prefix_cache)
 
-    def stream(self, prompt: Prompt, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        truncate: bool = False,
+        prefix_cache: PrefixCache | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Iterator[str]:
         """Give what `generate` would write after one prompt, in pieces as it comes; they make its text together."""
         from zoo.tasks.writing import stream
 
-        return stream(prompt, self, self.generation_settings.with_wishes(wishes), truncate)
+        return stream(prompt, self, self.generation_settings.with_wishes(wishes), truncate, prefix_cache)
+
+    def conversation(self, system: str | None = None) -> Conversation:
+        """Give a chat with the model, which remembers what was said, and does not read it again.
+
+        system: what the model is told before the chat. Raises InvalidInput without a chat template, TokenizerMissing.
+        """
+        from zoo.tasks.conversation import Conversation
+
+        return Conversation(self, system)
 
     @property
     def generation_settings(self) -> GenerationSettings:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,7 @@ def test_cached_is_uncached_is_read_in_chunks(name: str, cuts: set[int], padding
     cache = model.backbone.new_cache(TIME)  # type: ignore[operator]
     places = [0, *sorted(cuts), TIME]
     with torch.no_grad():
-        parts = [
-            read(model, ids[:, first:last], mask[:, :last], cache)
-            for first, last in zip(places, places[1:], strict=False)
-        ]
+        parts = [read(model, ids[:, first:last], mask[:, :last], cache) for first, last in pairwise(places)]
         expected = read(model, ids, mask)
         alone = [read_alone(model, ids, row, count) for row, count in enumerate(padding)]
     found = torch.cat(parts, 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.errors import InvalidInput
 from zoo.generation.beams import search
 from zoo.generation.decoding import Generated, Row, ToText, decode
+from zoo.generation.prefixes import PrefixCache
 from zoo.generation.settings import GenerationSettings
 from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
 from zoo.layers.cache import CHUNK, Cache
@@ -33,15 +34,20 @@ def generate(
     batch_size: int,
     truncate: bool,
     draft: Model | str | None,
+    prefix_cache: PrefixCache | None,
 ) -> list[Generated]:
     """Give what the model writes after each prompt, in order. See Model.generate."""
     if batch_size < 1:
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
     if draft is not None:
         _check_draft(draft, model, settings)
+    if prefix_cache is not None:
+        _check_prefix_cache(model, draft)
     features = encode_prompts(prompts, model, settings, truncate)
     results: list[Generated | None] = [None] * len(features)
     with _answering(model), _answering(draft):
+        if prefix_cache is not None:
+            return [_write([row], model, settings, prefix_cache)[0] for row in features]
         for batch in batches(features, batch_size):
             rows = [features[index] for index in batch]
             written = _write(rows, model, settings) if draft is None else _guess(rows, model, settings, draft)
@@ -81,16 +87,32 @@ def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings)
         )
 
 
-def stream(prompt: Prompt, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
+def _check_prefix_cache(model: Model, draft: Model | str | None) -> None:
+    if hasattr(model.backbone, "encode"):
+        raise InvalidInput(
+            f"prefix_cache keeps what a decoder read of a prompt; '{model.architecture.name}' reads it with an encoder, "
+            "to which each word depends on all others. Leave it out"
+        )
+    if draft is not None:
+        raise InvalidInput("prefix_cache and draft do not go together; leave one of them out")
+
+
+def stream(
+    prompt: Prompt, model: Model, settings: GenerationSettings, truncate: bool, prefix_cache: PrefixCache | None
+) -> Iterator[str]:
     """Give what the model writes after a prompt, in pieces as it comes. See Model.stream."""
     if settings.num_beams > 1 or settings.best_of > 1:
         raise InvalidInput("A stream is one answer as it comes; num_beams and best_of know theirs only at the end")
+    if prefix_cache is not None:
+        _check_prefix_cache(model, None)
     features = encode_prompts([prompt], model, settings, truncate)
     to_text = tokenizer_of(model).decode
     shown = ""
     with _answering(model):
-        start = _begin(features, model, settings)
+        start = _begin(features, model, settings, prefix_cache)
         for rows in decode(start.scorer, start.ids, start.given, start.settings, start.most, [settings.seed], to_text):
+            if prefix_cache is not None:
+                start.scorer.hand_to(prefix_cache, start.given[0], rows[0])
             text = _text(rows[0], to_text)
             known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
             if known.startswith(shown) and known != shown:
@@ -114,22 +136,22 @@ def _settled(text: str, stops: Sequence[str]) -> int:
 class ModelScorer:
     """A model over a batch of prompts, with a cache of what it has read: what the decoding loop advances."""
 
-    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, capacity: int) -> None:
+    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, cache: Cache) -> None:
         """mask: bool (batch, time) of the prompts. source: what an encoder made of them, None without one.
 
-        capacity: the most tokens that prompt and answer have together; beside an encoder the answer alone.
+        cache: with room for prompt and answer; beside an encoder for the answer alone.
         """
         self.source = source
         backbone: Any = model.backbone
         self._backbone, self._head = backbone, model.head
         self._mask = mask
-        self._cache: Cache = backbone.new_cache(capacity)
+        self._cache = cache
         self._prompts = list(range(mask.shape[0]))
         self._shared = 0
 
     def advance(self, newest: Tensor) -> Tensor:
         """See zoo.generation.decoding.Scorer. A long prompt is read in chunks."""
-        self._shared = self._shared or newest.shape[1]
+        self._shared = self._shared or self._cache.length + newest.shape[1]
         for chunk in torch.split(newest, PREFILL_CHUNK, 1):
             hidden = self._read(chunk)
         assert self._head is not None
@@ -147,6 +169,10 @@ class ModelScorer:
     def forget(self, count: int) -> None:
         """See zoo.generation.speculation.JudgingScorer."""
         self._cache.forget(count)
+
+    def hand_to(self, prefix_cache: PrefixCache, given: Sequence[int], row: Row | None) -> None:
+        """Keep what was read for the next call: see PrefixCache.hold."""
+        prefix_cache.hold(self._cache, given, row)
 
     def _read(self, ids: Tensor) -> Tensor:
         if self.source is not None:
@@ -186,8 +212,10 @@ class Start:
     settings: GenerationSettings
 
 
-def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> Start:
-    """Give the start of a batch. Raises InvalidInput where nothing can be written."""
+def _begin(
+    rows: Sequence[Features], model: Model, settings: GenerationSettings, prefix_cache: PrefixCache | None = None
+) -> Start:
+    """Give the start of a batch. prefix_cache: for rows of one prompt. Raises InvalidInput if nothing can be written."""
     ids, mask = pad_left(rows, model.pad_token_id, model.device)
     backbone: Any = model.backbone
     source, start, given = None, ids, [row.ids for row in rows]
@@ -199,7 +227,15 @@ def _begin(rows: Sequence[Features], model: Model, settings: GenerationSettings)
         start = torch.full((len(rows), 1), settings.start_token_id, device=model.device)
         given = [[settings.start_token_id] for _ in rows]
     most = [_room(model, settings, len(text), row.source) for text, row in zip(given, rows, strict=True)]
-    return Start(ModelScorer(model, mask, source, start.shape[1] + max(most)), start, given, most, settings)
+    capacity = start.shape[1] + max(most)
+    if prefix_cache is None:
+        cache: Cache = backbone.new_cache(capacity)
+    else:
+        cache, read = prefix_cache.take(backbone, given[0], capacity)
+        start = start[:, read:]
+        if read and len(rows) > 1:
+            cache.select(torch.zeros(len(rows), dtype=torch.int64, device=model.device))
+    return Start(ModelScorer(model, mask, source, cache), start, given, most, settings)
 
 
 def _room(model: Model, settings: GenerationSettings, length: int, index: int) -> int:
@@ -214,14 +250,18 @@ def _room(model: Model, settings: GenerationSettings, length: int, index: int) -
     return most if longest is None else min(most, longest - length + 1)
 
 
-def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> list[Generated]:
-    """Write for one batch."""
+def _write(
+    rows: Sequence[Features], model: Model, settings: GenerationSettings, prefix_cache: PrefixCache | None = None
+) -> list[Generated]:
+    """Write for one batch. prefix_cache: for one prompt."""
     tokenizer = tokenizer_of(model)
     draws = [row for row in rows for _ in range(settings.best_of)]
-    start = _begin(draws, model, settings)
+    start = _begin(draws, model, settings, prefix_cache)
     settings = start.settings
     if settings.num_beams > 1:
         beams = search(start.scorer, start.ids, start.given, settings, start.most, tokenizer.decode)
+        if prefix_cache is not None:
+            start.scorer.hand_to(prefix_cache, start.given[0], None)
         return [
             Generated(
                 text=_until_stop(tokenizer.decode(beam.token_ids), settings.stop),
@@ -233,6 +273,8 @@ def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings)
         ]
     seeds = [settings.seed + SEED_STEP * draw for _ in rows for draw in range(settings.best_of)]
     *_, written = decode(start.scorer, start.ids, start.given, settings, start.most, seeds, tokenizer.decode)
+    if prefix_cache is not None:
+        start.scorer.hand_to(prefix_cache, start.given[0], written[0] if len(written) == 1 else None)
     groups = [written[first : first + settings.best_of] for first in range(0, len(written), settings.best_of)]
     best = [max(group, key=lambda row: row.log_probability / max(len(row.token_ids), 1)) for group in groups]
     return [
@@ -251,7 +293,8 @@ def _guess(rows: Sequence[Features], model: Model, settings: GenerationSettings,
         guesser: Guesser = PromptLookup(row.ids if start.scorer.source is not None else ())
         if not isinstance(draft, str):
             nothing = torch.ones((1, 0), dtype=torch.bool, device=draft.device)
-            guesser = DraftModel(ModelScorer(draft, nothing, None, len(given) + most), draft.device)
+            cache: Cache = draft.backbone.new_cache(len(given) + most)  # type: ignore[operator]
+            guesser = DraftModel(ModelScorer(draft, nothing, None, cache), draft.device)
         *_, (written,) = speculate(start.scorer, guesser, start.ids, given, own, most, own.seed, to_text)
         text = _text(written, to_text)
         results.append(Generated(text, written.token_ids, written.log_probability, written.finish_reason or "length"))
