@@ -54,7 +54,7 @@ class Model(nn.Module):
 
     spec, architecture, task (a name), labels: what it is. tokenizer: None where the checkpoint has none.
     checkpoint: where its weights came from, None for a model built at random. fresh_parameters: the names of parameters
-    that no checkpoint filled.
+    that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Model(nn.Module):
         self.kept: Mapping[str, Tensor] = {}
         self.fit: Fit | None = None
         self.fresh_parameters: tuple[str, ...] = ()
+        self.quantized: str | None = None
         self.record: TrainingRecord | None = None
         self._task = get_task(task)
         self._longest_input = spec.longest_input
@@ -298,7 +299,7 @@ class Model(nn.Module):
     def save(self, folder: str | Path, max_shard_size: str = "5GB") -> None:
         """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.
 
-        max_shard_size: the largest file of weights, such as "500MB".
+        max_shard_size: the largest file of weights, such as "500MB". Raises InvalidInput for quantised weights.
         """
         from zoo.saving import save
 

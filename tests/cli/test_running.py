@@ -44,9 +44,7 @@ def test_every_setting_of_writing_is_an_option() -> None:
 
 
 def test_lines_of_a_pipe_are_the_turns_of_a_chat(run_zoo: Zoo, chat: Path) -> None:
-    run = run_zoo(
-        "run", str(chat), "--system", "be", "--max-new-tokens", "3", stdin="hi\n\n and \n/exit\nnever said\n"
-    )
+    run = run_zoo("run", str(chat), "--system", "be", "--max-new-tokens", "3", stdin="hi\n\n and \n/exit\nnever said\n")
     assert (run.returncode, run.stderr) == (0, DEVICE)
     assert run.stdout == "".join(f"{text}\n" for text in answers(chat, "hi", "and", system="be"))
 
@@ -56,7 +54,9 @@ def test_arguments_are_turns_too_and_raw_takes_them_as_they_stand(run_zoo: Zoo, 
     assert [(row["input"], row["output"]["text"]) for row in said] == list(
         zip(("hi", "and"), answers(chat, "hi", "and"), strict=True)
     )
-    raw = run_zoo("run", str(chat), "hi", "--raw", "--max-new-tokens", "3", "--early-stopping", "never", "--num-beams", "2")
+    raw = run_zoo(
+        "run", str(chat), "hi", "--raw", "--max-new-tokens", "3", "--early-stopping", "never", "--num-beams", "2"
+    )
     expected = zoo.load(chat, device="cpu").generate(["hi"], max_new_tokens=3, early_stopping="never", num_beams=2)
     assert raw.stdout == f"hi\n  {expected[0].text}\n"
 
@@ -66,7 +66,8 @@ def test_a_chat_that_fails_in_a_pipe_ends_with_status_1(run_zoo: Zoo, chat: Path
     assert run.returncode == 1
     assert run.stdout == f"{answers(chat, 'hi')[0]}\n"
     assert re.fullmatch(
-        DEVICE.replace("(", r"\(").replace(")", r"\)") + r"Error: Prompt 0 has \d+ tokens; the model takes at most 40\. "
+        DEVICE.replace("(", r"\(").replace(")", r"\)")
+        + r"Error: Prompt 0 has \d+ tokens; the model takes at most 40\. "
         r"Shorten it, or keep only its end with truncate=True\n",
         run.stderr,
     )
