@@ -11,6 +11,11 @@ from zoo.cli.output import inputs, json_option, print_json, revision_option, ste
 task_option = click.option("--task", help="Task; the checkpoint's own if left out.")
 device_option = click.option("--device", help="Device, such as cpu or cuda:1; a GPU where there is one if left out.")
 dtype_option = click.option("--dtype", help="Dtype of the weights, such as bfloat16; the checkpoint's own if left out.")
+quantize_option = click.option(
+    "--quantize",
+    type=click.Choice(["int8", "int4"]),
+    help="Hold linear layers in so many bits; zoo plan says what that costs.",
+)
 ignore_option = click.option(
     "--ignore-config-key",
     "ignore_config_keys",
@@ -43,6 +48,7 @@ def load_model(ref: str, task: str | None, **options: Any) -> Any:
 @revision_option
 @device_option
 @dtype_option
+@quantize_option
 @ignore_option
 @json_option
 def embed_command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.models import device_option, dtype_option, ignore_option, load_model, task_option
+from zoo.cli.models import device_option, dtype_option, ignore_option, load_model, quantize_option, task_option
 from zoo.cli.output import inputs, json_option, print_json, revision_option
 from zoo.errors import ZooError
 
@@ -63,6 +63,7 @@ def generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @revision_option
 @device_option
 @dtype_option
+@quantize_option
 @ignore_option
 @json_option
 def run_command(
