@@ -265,6 +265,32 @@ def test_the_code_of_the_target_language_stands_where_the_checkpoint_has_it(tmp_
     assert in_language(fixed, chosen) == GenerationSettings(start_token_id=2, forced_first=german)
 
 
+@pytest.mark.parametrize("forced", [False, True], ids=["mBART", "mBART-50"])
+def test_a_chosen_language_is_written_as_transformers_writes_it(tmp_path: Path, forced: bool) -> None:
+    tokenizer = mbart(tmp_path, src_lang="en_XX", tgt_lang="ro_RO")
+    ids = {code: tokenizer.token_id(code) for code in ("de_DE", "ro_RO")}
+    size = max(token for code in tokenizer.languages if (token := tokenizer.token_id(code)) is not None) + 2
+    begins = {"decoder_start_token_id": 2} if forced else {}
+    config = transformers.MBartConfig(
+        **{**BART, "vocab_size": size, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        | {"decoder_start_token_id": 2 if forced else None, "forced_eos_token_id": None}
+    )
+    oracle = write(tmp_path / "model", "MBartForConditionalGeneration", config, eos_token_id=2, **begins)
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    mbart(tmp_path / "model", src_lang="en_XX", tgt_lang="ro_RO")
+    model = zoo.load(tmp_path / "model")
+    assert model.tokenizer is not None
+    text = "the cat"
+    for code, chosen in (("ro_RO", model.tokenizer), ("de_DE", model.tokenizer.with_languages(target="de_DE"))):
+        model.tokenizer = chosen
+        own = {"decoder_start_token_id": 2, "forced_bos_token_id": ids[code]}
+        settings = own if forced else {"decoder_start_token_id": ids[code]}
+        expected = continued(oracle, chosen.encode([text])[0].ids, max_new_tokens=7, **settings)
+        found = model.generate([text], max_new_tokens=7)[0].token_ids
+        assert found == expected
+        assert (found[0] == ids[code]) is forced
+
+
 def test_without_codes_of_languages_nothing_changes(tmp_path: Path) -> None:
     gpt2(tmp_path)
     tokenizer = zoo.load(tmp_path).tokenizer
