@@ -1,6 +1,7 @@
 """Quantised weights: smaller, nearly as good, and honest about what they cannot do."""
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 import zoo
 from tests.checkpoints import write_tokenizer
 from zoo.errors import ExtraMissing, InvalidInput
-from zoo.quantization import quantizable, size_bytes
+from zoo.quantization import MEASURED, quantizable, size_bytes
 
 SIZES = {"vocab_size": 53, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 TASKS = {"gpt2": "text-generation", "llama": "text-generation", "t5": "text2text-generation", "bert": "fill-mask"}
@@ -176,3 +177,13 @@ def test_a_gpu_gives_nearly_the_same(tmp_path: Path, kind: str) -> None:
         assert str(refused.value) == (
             "On a GPU int4 works with bfloat16, and the dtype is float32. Try: dtype='bfloat16'"
         )
+
+
+def test_what_a_plan_says_is_what_was_measured() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "measurements.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (float32|int8|int4) \|.*\| ([0-9.]+) \|$", text, re.MULTILINE))
+    assert {kind: float(ratio) for kind, ratio in rows.items()} == {
+        "float32": 1.0,
+        **{kind: accuracy.perplexity_ratio for kind, accuracy in MEASURED.items()},
+    }
+    assert MEASURED["int8"].perplexity_ratio < 1.01

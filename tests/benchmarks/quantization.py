@@ -17,7 +17,7 @@ from torch import Tensor
 
 import zoo
 
-CONTEXT, BATCH = 64, 32
+CONTEXT, BATCH = 64, 16
 KINDS = (None, "int8", "int4")
 
 
