@@ -20,6 +20,8 @@ from zoo.hub import catalogue
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
 from zoo.model import Model
+from zoo.quantization import check_quantize
+from zoo.quantization import quantize as quantize_layers
 from zoo.tasks import get_task, head_task
 from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
@@ -42,6 +44,7 @@ def load(
     labels: Sequence[str] | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    quantize: str | None = None,
     local_only: bool = False,
     endpoint: str | None = None,
     ignore_config_keys: Collection[str] = (),
@@ -54,12 +57,15 @@ def load(
     labels: asks for a fresh head with these labels, unless they are the checkpoint's own; [] where the task has none to
     name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
-    ignore_config_keys: unknown keys of config.json to accept.
+    quantize: "int8" or "int4" to hold the backbone's linear layers in so many bits, for prediction alone: see
+    zoo.quantization.
+    ignore_config_keys: unknown keys of config.json to accept, and keys of generation_config.json to leave unread.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput, and with `verify` CanaryMismatch, CanaryMissing.
+    InvalidInput, with `quantize` ExtraMissing, and with `verify` CanaryMismatch, CanaryMissing.
     """
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
+    check_quantize(quantize)
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
     config = read_config(checkpoint.path)
     architecture = find_architecture(config, checkpoint)
@@ -71,10 +77,14 @@ def load(
     fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
+    model.ignored_config_keys = frozenset(ignore_config_keys)
     model.kept = {name: _cast(weights.tensor(name), wanted_dtype) for name in plan.kept}
     model.tokenizer = load_tokenizer(checkpoint.path)
     if verify:
         verify_model(model, wanted_dtype, ignore_config_keys)
+    if quantize is not None:
+        quantize_layers(model.backbone, quantize)
+        model.quantized = quantize
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
 

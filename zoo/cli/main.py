@@ -21,7 +21,8 @@ _FAMILIES = {
     "Store": ("zoo.cli.store", ("list", "show", "verify", "rm", "prune")),
     "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
-    "Models": ("zoo.cli.models", ("run", "embed", "finetune")),
+    "Running models": ("zoo.cli.running", ("run",)),
+    "Models": ("zoo.cli.models", ("embed", "finetune")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
 

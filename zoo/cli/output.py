@@ -88,6 +88,7 @@ class TransferBars(TransferLines):
     def advanced(self, name: str, count: int, size_bytes: int) -> None:
         self.total_bytes += count
         if name not in self._bars:
+            self._progress.start()  # only now: without any bar it would leave an empty line
             self._bars[name] = self._progress.add_task(f"{self.verb} {name}", total=size_bytes)
         self._progress.advance(self._bars[name], count)
 
@@ -108,8 +109,13 @@ def transfer_progress(verb: str) -> Iterator[TransferLines]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield TransferBars(verb, progress)
+    progress = Progress(*columns, console=Console(stderr=True))
+    bars = TransferBars(verb, progress)
+    try:
+        yield bars
+    finally:
+        if bars.total_bytes:
+            progress.stop()
 
 
 @contextmanager

@@ -33,6 +33,20 @@ class InvalidConfig(ZooError):
         )
 
 
+class InvalidGenerationConfig(ZooError):
+    """Keys in generation_config.json that Zoo does not know, or that ask for a way of decoding that it does not have."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        lines = "".join(f"\n  {key}: {problem}" for key, problem in problems.items())
+        accept = ", ".join(f'"{key}"' for key in problems)
+        flags = " ".join(f"--ignore-config-key {key}" for key in problems)
+        super().__init__(
+            f"generation_config.json asks for what this version of Zoo does not do:{lines}\n"
+            f"To write without it, load the checkpoint with ignore_config_keys=[{accept}] (on the command line: {flags})"
+        )
+
+
 class WeightsMismatch(ZooError):
     """The tensors of a checkpoint do not fit the architecture: nothing was loaded."""
 
