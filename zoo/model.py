@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from zoo.errors import InvalidInput
 from zoo.generation.defaults import GENERATION_FILE, read_defaults
 from zoo.generation.settings import GenerationSettings, Wishes
 from zoo.layers.attention import recorded_attention
+from zoo.layers.packing import packed_bytes, release
 from zoo.layers.stacks import Decoder
 from zoo.tasks import get_task
 from zoo.tasks.base import IGNORED_LABEL, HeadSettings, Output, check_texts, tokenizer_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.generation.decoding import Generated
     from zoo.generation.prefixes import PrefixCache
     from zoo.specs import Spec
+    from zoo.tasks.compiling import CompiledStep
     from zoo.tasks.conversation import Conversation
     from zoo.tasks.feature_extraction import PoolingMode
     from zoo.tasks.prompts import Prompt
@@ -55,6 +57,8 @@ class Model(nn.Module):
     spec, architecture, task (a name), labels: what it is. tokenizer: None where the checkpoint has none.
     checkpoint: where its weights came from, None for a model built at random. fresh_parameters: the names of parameters
     that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
+    packs_weights: whether `generate` may keep a second copy of the weights on a CPU, in the order that is read fastest
+    (see zoo.layers.packing); packed_bytes says what it takes, `unpack` drops it.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Model(nn.Module):
         self.fresh_parameters: tuple[str, ...] = ()
         self.quantized: str | None = None
         self.record: TrainingRecord | None = None
+        self.packs_weights = True
+        self.compiled_step: CompiledStep | None = None
         self._task = get_task(task)
         self._longest_input = spec.longest_input
         self._takes = tuple(inspect.signature(backbone.forward).parameters)
@@ -137,6 +143,45 @@ class Model(nn.Module):
                 raise InvalidInput(f"{name} was given; '{self.architecture.name}' takes {', '.join(self._takes)}")
         found = self.backbone(**{name: value for name, value in inputs.items() if name in self._reads})
         return found if isinstance(found, tuple) else (found, None)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch training mode; what was prepared for decoding is dropped when it begins."""
+        if mode:
+            self.unpack()
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """See torch.nn.Module."""
+        self.unpack()
+        return super().load_state_dict(*args, **kwargs)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or cast: see torch.nn.Module."""
+        self.unpack()
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+    def compile(self) -> None:
+        """Compile the step that `generate` and `stream` make for each token: CUDA graphs on a GPU, C++ on a CPU.
+
+        It is compiled at the first answers, once for each size of batch and each power of two of length, which takes up
+        to a minute. It pays where a step is many small operations: on a GPU, and for small models on a CPU; for large
+        ones there, prepared weights are faster, which a compiled model does without. Without a compiler `generate` warns
+        and goes on without.
+        """
+        from zoo.tasks.compiling import CompiledStep
+
+        self.unpack()
+        self.compiled_step = CompiledStep()
+
+    @property
+    def packed_bytes(self) -> int:
+        """How much memory the second copy of the weights takes that `generate` keeps on a CPU."""
+        return packed_bytes(self)
+
+    def unpack(self) -> None:
+        """Drop that copy. The next long answer makes a new one, unless packs_weights is False."""
+        release(self)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -77,13 +77,13 @@ def test_rows_in_another_order_go_on_as_themselves(decoder: Decoder) -> None:
     shared = torch.randint(0, 53, (1, 9), generator=torch.Generator().manual_seed(6)).expand(3, 9)
     own = torch.randint(0, 53, (3, 8), generator=torch.Generator().manual_seed(7))
     more = torch.randint(0, 53, (3, 5), generator=torch.Generator().manual_seed(8))
-    rows = torch.tensor([2, 1, 2])
+    rows = [2, 1, 2]
     cache = decoder.new_cache(30)
     with torch.no_grad():
         decoder(shared, None, cache)
         for place in range(8):
             decoder(own[:, place : place + 1], None, cache)
-        cache.reorder(rows, 9)
+        cache.select(rows, shared=9)
         found = torch.cat([decoder(more[:, place : place + 1], None, cache) for place in range(5)], 1)
         expected = decoder(torch.cat([shared, own[rows], more], 1))[:, -5:]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -57,8 +57,8 @@ def test_rows_take_the_place_of_others(shared: int) -> None:
     cache, ((key, value),) = Cache(1, capacity=8), passes(5)
     key[:, :, :shared], value[:, :, :shared] = key[:1, :, :shared], value[:1, :, :shared]
     cache.layers[0].extend(key, value)
-    rows = torch.tensor([2, 1, 2])
-    cache.reorder(rows, shared)
+    rows = [2, 1, 2]
+    cache.select(rows, shared)
     (new,) = passes(1)
     found = cache.layers[0].extend(*new)
     assert found[0].equal(torch.cat([key[rows], new[0]], 2))
@@ -69,7 +69,7 @@ def test_rows_leave_and_come_twice() -> None:
     cache, ((key, value), source) = Cache(1, capacity=8), passes(5, 7)
     cache.layers[0].extend(key, value)
     cache.layers[0].source = source
-    rows = torch.tensor([2, 0, 0, 2])
+    rows = [2, 0, 0, 2]
     cache.select(rows)
     new = torch.randn(4, KV_HEADS, 1, HEAD_DIM), torch.randn(4, KV_HEADS, 1, HEAD_DIM)
     found = cache.layers[0].extend(*new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -49,11 +50,16 @@ class Row:
     chance: torch.Generator
     most: int
     """How many tokens it may have."""
+    text: list[int] = field(init=False)
+    """What the model has read: what was given, then what was written."""
     token_ids: list[int] = field(default_factory=list)
     log_probability: float = 0.0
     finish_reason: Literal["stop", "length"] | None = None
     cut: int | None = None
     """Where in its text a stop text begins."""
+
+    def __post_init__(self) -> None:
+        self.text = list(self.given)
 
     def take(self, token: int, gain: float, settings: GenerationSettings, to_text: ToText) -> None:
         """Add a token, and see whether it ends the answer."""
@@ -62,6 +68,7 @@ class Row:
             self.finish_reason = "stop"
             return
         self.token_ids.append(token)
+        self.text.append(token)
         if settings.stop:
             text = to_text(self.token_ids)
             places = [place for place in map(text.find, settings.stop) if place >= 0]
@@ -85,7 +92,7 @@ def decode(
 
     prompts: int64 (batch, time), padded on the left; beside an encoder the start tokens. given: the same without
     padding. most: how many tokens each answer may have. seeds: one a prompt.
-    Rows that have ended leave the batch once they are half of it, so that they stop costing.
+    A row that has ended leaves the batch at once, and the last one takes its place, so that it stops costing.
     Raises InvalidInput when the scores are not numbers.
     """
     rows = [
@@ -94,39 +101,53 @@ def decode(
     ]
     for row in rows:
         row.finish_reason = None if row.most else "length"
-    live = rows
+    live = rows if any(most) else []
     newest = prompts
-    while any(row.finish_reason is None for row in live):
-        scores = checked(scorer.advance(newest))
-        texts = [[*row.given, *row.token_ids] for row in live]
-        counted = adjusted(scores, settings, texts, [len(row.given) for row in live], [row.most for row in live])
+    while live:
+        scores = scorer.advance(newest).float()
+        starts, limits = [len(row.given) for row in live], [row.most for row in live]
+        counted = adjusted(scores, settings, [row.text for row in live], starts, limits)
         chosen = _choose(counted, settings, live)
         gains = scores.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
         for row, token, gain in zip(live, chosen.tolist(), gains, strict=True):
-            if row.finish_reason is None:
+            if math.isnan(gain):
+                raise _not_numbers()
+            if row.finish_reason is None:  # at first also rows that may write nothing
                 row.take(token, gain, settings, to_text)
         newest = chosen[:, None]
         yield rows
-        going = [index for index, row in enumerate(live) if row.finish_reason is None]
-        if going and len(going) <= len(live) // 2:
+        going = _closed_up(live)
+        if going and len(going) < len(live):
             scorer.keep(going)
-            live, newest = [live[index] for index in going], newest[going]
+            newest = newest[going]
+        live = [live[index] for index in going]
     if not any(most):
         yield rows
+
+
+def _closed_up(live: Sequence[Row]) -> list[int]:
+    """Give the rows that go on, those at the end in the places of those that do not: as few change places as can."""
+    going = [index for index, row in enumerate(live) if row.finish_reason is None]
+    order = [index if live[index].finish_reason is None else -1 for index in range(len(going))]
+    return [going.pop() if index < 0 else index for index in order]
 
 
 def checked(scores: Tensor) -> Tensor:
     """Give scores in float32. Raises InvalidInput where they are no numbers."""
     scores = scores.float()
     if not bool(torch.isfinite(scores.amax(-1)).all()):
-        raise InvalidInput("The model's scores are not finite numbers; its weights are damaged, or its dtype too small")
+        raise _not_numbers()
     return scores
+
+
+def _not_numbers() -> InvalidInput:
+    return InvalidInput("The model's scores are not finite numbers; its weights are damaged, or its dtype too small")
 
 
 def _choose(scores: Tensor, settings: GenerationSettings, rows: Sequence[Row]) -> Tensor:
     """Give each row's next token: int64 (batch)."""
     if settings.temperature == 0:
         return scores.argmax(-1)
-    shares = drawable(scores, settings).softmax(-1).cpu()
+    shares = drawable(checked(scores), settings).softmax(-1).cpu()
     drawn = [torch.multinomial(one, 1, generator=row.chance) for one, row in zip(shares, rows, strict=True)]
     return torch.cat(drawn).to(scores.device)

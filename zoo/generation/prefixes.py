@@ -6,9 +6,8 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from zoo.generation.decoding import Row
@@ -65,7 +64,7 @@ class PrefixCache:
             fresh: Cache = backbone.new_cache(capacity)  # type: ignore[operator]
             return fresh, 0
         if cache.rows > 1:  # answers that were followed side by side have their prompt in common
-            cache.select(torch.zeros(1, dtype=torch.int64, device=parameter.device))
+            cache.select([0])
         cache.forget(cache.length - common)
         cache.grow(capacity)
         return cache, common

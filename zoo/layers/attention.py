@@ -1,7 +1,7 @@
 """Multi-head attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.layers.cache import LayerCache
 from zoo.layers.masks import Context
+from zoo.layers.packing import PackedLinear
 from zoo.layers.rotary import rotate
 
 NOTHING = Context()
@@ -59,6 +60,9 @@ class Attention(nn.Module):
         output_bias = bias if output_bias is None else output_bias
         self.output = nn.Linear(heads * self.head_dim, hidden_size, bias=output_bias)
         self.query_norm, self.key_norm = query_norm, key_norm
+        self.joinable = () if cross else ("query", "key", "value")  # see zoo.layers.packing.PackedWeights
+        self.seldom = ("key", "value") if cross else ()
+        self.joined: PackedLinear | None = None
 
     def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
         """Mix each position's values by softmax(q·k · scale).
@@ -66,8 +70,13 @@ class Attention(nn.Module):
         hidden: (batch, time, hidden). cache: what this layer read in earlier passes; it takes the new positions in.
         Returns (batch, time, hidden).
         """
-        query = self._query(hidden, context)
-        key, value = self._source(context, cache) if self.cross else self._text(hidden, context, cache)
+        if self.cross:
+            query = self._query(self._heads(self.query(hidden)), context)
+            key, value = self._source(context, cache)
+        else:
+            query, key, value = self._project(hidden)
+            query = self._query(query, context)
+            key, value = self._text((key, value), context, cache)
         dropout = self.dropout if self.training else 0.0
         if self.softcap is None and not self.upcast:
             mask = self._mask(context, key.shape[2], query.dtype)
@@ -85,22 +94,36 @@ class Attention(nn.Module):
             wide = (query.float(), key.float()) if self.upcast else (query, key)
             weights = F.dropout(self._weights(*wide, context).to(query.dtype), dropout)
             mixed = weights @ self._for_each_query(value)
-        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        batch, _, time, _ = mixed.shape
+        output: Tensor = self.output((mixed if time == 1 else mixed.transpose(1, 2)).reshape(batch, time, -1))
         return output
 
     def weights(self, hidden: Tensor, context: Context = NOTHING) -> Tensor:
         """Give the attention weights (batch, heads, time, keys) in float32, which the fused kernel does not return."""
-        key = (self._source(context, None) if self.cross else self._text(hidden, context, None))[0]
-        return self._weights(self._query(hidden, context).float(), key.float(), context)
+        if self.cross:
+            query, key = self._heads(self.query(hidden)), self._source(context, None)[0]
+        else:
+            query, *others = self._project(hidden)
+            key = self._text((others[0], others[1]), context, None)[0]
+        return self._weights(self._query(query, context).float(), key.float(), context)
 
-    def _query(self, hidden: Tensor, context: Context) -> Tensor:
-        query = self._heads(self.query(hidden))
+    def _project(self, hidden: Tensor) -> Sequence[Tensor]:
+        """Give the heads of query, key and value: (batch, heads, time, head_dim)."""
+        if self.joined is not None:
+            counts = (self.num_attention_heads, self.num_key_value_heads, self.num_key_value_heads)
+            return torch.split_with_sizes(self._heads(self.joined(hidden)), counts, 1)
+        return self._heads(self.query(hidden)), self._heads(self.key(hidden)), self._heads(self.value(hidden))
+
+    def _query(self, query: Tensor, context: Context) -> Tensor:
         query = query if self.query_norm is None else self.query_norm(query)
         return query if context.rotary is None or self.cross else rotate(query, context.rotary)
 
-    def _text(self, hidden: Tensor, context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
-        """Give keys and values of the text, those of the past that are kept included: (batch, kv_heads, keys, head_dim)."""
-        key, value = self._heads(self.key(hidden)), self._heads(self.value(hidden))
+    def _text(self, newest: tuple[Tensor, Tensor], context: Context, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        """Give keys and values of the text, those of the past that are kept included: (batch, kv_heads, keys, head_dim).
+
+        newest: those of the new positions.
+        """
+        key, value = newest
         key = key if self.key_norm is None else self.key_norm(key)
         if context.rotary is not None and context.key_rotary is None:
             key = rotate(key, context.rotary)
@@ -151,7 +174,10 @@ class Attention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         """(batch, time, heads · head_dim) -> (batch, heads, time, head_dim)"""
-        return projected.view(*projected.shape[:2], -1, self.head_dim).transpose(1, 2)
+        batch, time, _ = projected.shape
+        if time == 1:
+            return projected.view(batch, -1, 1, self.head_dim)
+        return projected.view(batch, time, -1, self.head_dim).transpose(1, 2)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Layers: attention and feed-forward around the residual stream, in the orders that architectures chose."""
+"""Layers: attention and feed-forward around the residual stream, in the orders that architectures chose.
+
+Dropout is called in training alone: in decoding, a module that does nothing costs as much as a matrix product.
+"""
 
 from torch import Tensor, nn
 
@@ -39,12 +42,15 @@ class PostNormLayer(nn.Module):
     def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
         """hidden: (batch, time, hidden). Returns its shape."""
         mixed = self.attention(hidden, context, cache)
-        hidden = self.attention_norm(hidden + (self.dropout(mixed) if self.drop_attention else mixed))
+        hidden = self.attention_norm(hidden + (self._dropped(mixed) if self.drop_attention else mixed))
         if self.cross_attention is not None and self.cross_attention_norm is not None:
             read = self.cross_attention(hidden, context, cache)
-            hidden = self.cross_attention_norm(hidden + self.dropout(read))
-        output: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
+            hidden = self.cross_attention_norm(hidden + self._dropped(read))
+        output: Tensor = self.feedforward_norm(hidden + self._dropped(self.feedforward(hidden)))
         return output
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
+        return self.dropout(hidden) if self.training else hidden
 
 
 class PreNormLayer(nn.Module):
@@ -72,24 +78,28 @@ class PreNormLayer(nn.Module):
         super().__init__()
         self.attention_norm = attention_norm
         self.attention = attention
-        self.attention_output_norm = attention_output_norm or nn.Identity()
+        self.attention_output_norm = attention_output_norm
         self.cross_attention_norm = cross_attention_norm
         self.cross_attention = cross_attention
         self.feedforward_norm = feedforward_norm
         self.feedforward = feedforward
-        self.feedforward_output_norm = feedforward_output_norm or nn.Identity()
+        self.feedforward_output_norm = feedforward_output_norm
         self.dropout = nn.Dropout(dropout)
         self.drop_feedforward = drop_feedforward
 
     def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
         """hidden: (batch, time, hidden). Returns its shape."""
-        mixed = self.attention(self.attention_norm(hidden), context, cache)
-        hidden = hidden + self.dropout(self.attention_output_norm(mixed))
+        mixed: Tensor = self.attention(self.attention_norm(hidden), context, cache)
+        if self.attention_output_norm is not None:
+            mixed = self.attention_output_norm(mixed)
+        hidden = hidden + (self.dropout(mixed) if self.training else mixed)
         if self.cross_attention is not None and self.cross_attention_norm is not None:
-            hidden = hidden + self.dropout(self.cross_attention(self.cross_attention_norm(hidden), context, cache))
-        fed: Tensor = self.feedforward_output_norm(self.feedforward(self.feedforward_norm(hidden)))
-        output: Tensor = hidden + (self.dropout(fed) if self.drop_feedforward else fed)
-        return output
+            read: Tensor = self.cross_attention(self.cross_attention_norm(hidden), context, cache)
+            hidden = hidden + (self.dropout(read) if self.training else read)
+        fed: Tensor = self.feedforward(self.feedforward_norm(hidden))
+        if self.feedforward_output_norm is not None:
+            fed = self.feedforward_output_norm(fed)
+        return hidden + (self.dropout(fed) if self.training and self.drop_feedforward else fed)
 
 
 class ParallelLayer(nn.Module):
@@ -114,9 +124,11 @@ class ParallelLayer(nn.Module):
 
     def forward(self, hidden: Tensor, context: Context = NOTHING, cache: LayerCache | None = None) -> Tensor:
         """hidden: (batch, time, hidden). Returns its shape."""
-        mixed: Tensor = self.dropout(self.attention(self.attention_norm(hidden), context, cache))
-        output: Tensor = self.dropout(self.feedforward(self.feedforward_norm(hidden)))
-        return output + mixed + hidden
+        mixed: Tensor = self.attention(self.attention_norm(hidden), context, cache)
+        fed: Tensor = self.feedforward(self.feedforward_norm(hidden))
+        if self.training:
+            mixed, fed = self.dropout(mixed), self.dropout(fed)
+        return fed + mixed + hidden
 
 
 class LayerGroup(nn.ModuleList):

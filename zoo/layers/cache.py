@@ -1,10 +1,16 @@
 """Keys and values of what a decoder has read, so that the next token costs one position of work."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo.layers.timeline import Timeline
 
 CHUNK = 1024  # the most positions that are read at once into a window without copying
 SLACK = 64  # positions that may be taken back
@@ -21,18 +27,27 @@ class LayerCache:
         """capacity: the most positions it will read. window: how many of them a position sees; None for all."""
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None  # cross-attention's, computed once
+        self._window = sys.maxsize if window is None else window
         self._kept = capacity if window is None else window + SLACK
         self._most = sys.maxsize if window is None else self._kept + CHUNK
         self.capacity = min(capacity, self._most)
         self._stored = 0
         self._memory: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        """Keys and values with what is not filled yet, (batch, kv_heads, capacity, head_dim); None before the first pass."""
+        return self._memory
+
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new positions, (batch, kv_heads, time, head_dim), and give all that are kept, the new ones last."""
+        """Add new positions, (batch, kv_heads, time, head_dim), and give at least all that they see, the new ones last.
+
+        To one new position exactly what it sees is given, so that it needs no mask for its window.
+        """
         time = key.shape[2]
         if self._memory is None:
             shape = (*key.shape[:2], self.capacity, key.shape[3])
-            self._memory = key.new_empty(shape), value.new_empty(shape)
+            self._memory = key.new_zeros(shape), value.new_zeros(shape)  # a mask hides numbers alone, not what is none
         self.length += time
         if self._stored + time > self.capacity:
             self._make_room()
@@ -42,7 +57,8 @@ class LayerCache:
         keys, values = self._memory
         keys[:, :, start : self._stored] = key
         values[:, :, start : self._stored] = value
-        return keys[:, :, : self._stored], values[:, :, : self._stored]
+        first = max(0, self._stored - self._window) if time == 1 else 0
+        return keys[:, :, first : self._stored], values[:, :, first : self._stored]
 
     def _make_room(self) -> None:
         """Move what may still be seen to the front."""
@@ -62,6 +78,11 @@ class LayerCache:
             every.append(whole)
         self._stored = self._kept
         return every[0], every[1]
+
+    def count(self) -> None:
+        """Take note of a position that a step with the cache's own memory wrote (see zoo.layers.static)."""
+        self.length += 1
+        self._stored += 1
 
     def forget(self, count: int) -> None:
         """Take back the last positions, at most SLACK of them where there is a window."""
@@ -92,31 +113,46 @@ class LayerCache:
         if self._memory is not None:
             larger = []
             for memory in self._memory:
-                moved = memory.new_empty((*memory.shape[:2], capacity, memory.shape[3]))
+                moved = memory.new_zeros((*memory.shape[:2], capacity, memory.shape[3]))
                 moved[:, :, : self._stored] = memory[:, :, : self._stored]
                 larger.append(moved)
             self._memory = larger[0], larger[1]
 
-    def reorder(self, rows: Tensor, shared: int) -> None:
-        """Put rows in another order, int64 (batch); their first `shared` positions are the same, and stay."""
-        changed = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-        first = max(0, shared - (self.length - self._stored))
-        if self._memory is not None and len(changed):
-            for memory in self._memory:
-                written = memory[:, :, first : self._stored]
-                written[changed] = written[rows[changed]]
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with these rows, int64, in their order; one may come twice."""
+    def select(self, moves: Moves, shared: int) -> None:
+        """Put rows in another order; see Cache.select."""
         if self._memory is not None:
-            kept = []
-            for memory in self._memory:
-                chosen = memory.new_empty((len(rows), *memory.shape[1:]))
-                chosen[:, :, : self._stored] = memory[rows, :, : self._stored]
-                kept.append(chosen)
-            self._memory = kept[0], kept[1]
-        if self.source is not None:
-            self.source = self.source[0][rows], self.source[1][rows]
+            first = max(0, shared - (self.length - self._stored))
+            keys, values = (moves.apply(memory, first, self._stored) for memory in self._memory)
+            self._memory = keys, values
+        if self.source is not None and not shared:
+            keys, values = (moves.apply(part, 0, part.shape[2]) for part in self.source)
+            self.source = keys, values
+
+
+class Moves:
+    """Which rows of a batch go where. Only those that change their place are copied."""
+
+    def __init__(self, rows: Sequence[int], device: torch.device) -> None:
+        """rows: the row that each place takes over; one may come twice."""
+        changed = [place for place, row in enumerate(rows) if place != row]
+        self._count, self._any = len(rows), bool(changed)
+        self._places = torch.tensor(changed, dtype=torch.int64, device=device)
+        self._from = torch.tensor([rows[place] for place in changed], dtype=torch.int64, device=device)
+
+    def apply(self, memory: Tensor, first: int, stop: int) -> Tensor:
+        """Move what stands at positions `first` to `stop` of (batch, heads, positions, head_dim); give all rows that remain.
+
+        It is done in place, and in new memory only where rows are added.
+        """
+        batch = memory.shape[0]
+        if self._count > batch:
+            grown = memory.new_zeros((self._count, *memory.shape[1:]))
+            grown[:batch, :, :stop] = memory[:, :, :stop]
+            first, memory = 0, grown
+        if self._any:
+            written = memory[:, :, first:stop]
+            written[self._places] = written[self._from]
+        return memory[: self._count]
 
 
 class Cache:
@@ -125,6 +161,10 @@ class Cache:
     def __init__(self, num_layers: int, capacity: int, windows: Sequence[int | None] = ()) -> None:
         """capacity: the most positions it will read, those of the prompt included. windows: of each layer, if any."""
         self.layers = [LayerCache(capacity, window) for window in windows or [None] * num_layers]
+        self.capacity = capacity
+        self.padding: Tensor | None = None
+        """How many of each row's first positions are padding, int64 (batch, 1), where passes come without a mask."""
+        self.timeline: Timeline | None = None
 
     @property
     def length(self) -> int:
@@ -153,18 +193,31 @@ class Cache:
 
     def grow(self, capacity: int) -> None:
         """See LayerCache."""
+        self.capacity, self.timeline = max(self.capacity, capacity), None
         for layer in self.layers:
             layer.grow(capacity)
 
-    def reorder(self, rows: Tensor, shared: int) -> None:
-        """See LayerCache."""
-        for layer in self.layers:
-            layer.reorder(rows, shared)
+    def attention_mask(self, time: int) -> Tensor | None:
+        """Give the mask of so many positions, bool (batch, time), as `padding` says; None for no padding."""
+        return None if self.padding is None else torch.arange(time, device=self.padding.device) >= self.padding
 
-    def select(self, rows: Tensor) -> None:
-        """See LayerCache."""
+    def select(self, rows: Sequence[int], shared: int = 0) -> None:
+        """Go on with these rows, in their order; one may come twice.
+
+        shared: how many of their first positions, and of what is kept of a source and of padding, is the same for each
+        row as for the one whose place it takes.
+        """
+        device = next(
+            (layer._memory[0].device for layer in self.layers if layer._memory is not None), torch.device("cpu")
+        )
+        moves = Moves(rows, device)
         for layer in self.layers:
-            layer.select(rows)
+            layer.select(moves, shared)
+        if self.padding is not None and not shared:
+            chosen = torch.tensor(list(rows), dtype=torch.int64, device=self.padding.device)
+            self.padding = self.padding[chosen]
+            if self.timeline is not None:
+                self.timeline.select(chosen)
 
     def forget(self, count: int) -> None:
         """Take back the last positions."""

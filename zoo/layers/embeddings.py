@@ -43,11 +43,11 @@ class TokenEmbeddings(nn.Module):
         elif self.scale != 1.0:
             hidden = hidden * self.scale
         if self.positions is not None:
-            hidden = hidden + self.positions(positions + self.first_position).to(hidden.dtype)
+            places = positions + self.first_position if self.first_position else positions
+            hidden = hidden + self.positions(places).to(hidden.dtype)
         if self.norm is not None:
             hidden = self.norm(hidden)
-        dropped: Tensor = self.dropout(hidden)
-        return dropped
+        return self.dropout(hidden) if self.training else hidden
 
 
 class LearnedEmbeddings(nn.Module):

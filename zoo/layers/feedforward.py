@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from zoo.layers.activations import ACTIVATIONS
+from zoo.layers.packing import PackedLinear
 
 
 class FeedForward(nn.Module):
@@ -20,7 +21,10 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (batch, time, hidden). Returns the same shape."""
-        output: Tensor = self.down(self.dropout(self.activation(self.up(hidden))))
+        return self._down(self.activation(self.up(hidden)))
+
+    def _down(self, inner: Tensor) -> Tensor:
+        output: Tensor = self.down(self.dropout(inner) if self.training else inner)
         return output
 
 
@@ -39,8 +43,10 @@ class GatedFeedForward(FeedForward):
             dropout=dropout,
         )
         self.gate = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.joinable = ("gate", "up")  # see zoo.layers.packing.PackedWeights
+        self.joined: PackedLinear | None = None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (batch, time, hidden). Returns the same shape."""
-        output: Tensor = self.down(self.dropout(self.activation(self.gate(hidden)) * self.up(hidden)))
-        return output
+        gate, up = (self.gate(hidden), self.up(hidden)) if self.joined is None else self.joined.parts(hidden)
+        return self._down(self.activation(gate) * up)

@@ -10,6 +10,8 @@ from zoo.layers.cache import Cache
 from zoo.layers.masks import Context, padding_mask, window_mask
 from zoo.layers.positions import RelativeBias, positions
 from zoo.layers.rotary import Rotary
+from zoo.layers.static import StaticCache
+from zoo.layers.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Stack(nn.Module):
         every = [reaches] * len(self.order) if isinstance(reaches, Reach) else list(reaches)
         self.reaches = tuple(dict.fromkeys(every))  # each kind once: its mask and angles serve all its layers
         self.reach_of = tuple(self.reaches.index(reach) for reach in every)
+        self._turns_past = any(reach.rotary is not None and reach.rotary.depends_on_length for reach in self.reaches)
 
     def run(
         self,
@@ -67,9 +70,14 @@ class Stack(nn.Module):
     ) -> Tensor:
         """Give the last hidden state of new positions, (batch, time, hidden), after those in the cache.
 
-        attention_mask: (batch, past + time). source: (batch, source_time, hidden), with its mask (batch, source_time).
+        attention_mask: (batch, past + time); None for no padding, or what the cache knows of it. source: (batch,
+        source_time, hidden), with its mask (batch, source_time).
         """
         past, time = (0 if cache is None else cache.length), input_ids.shape[1]
+        if cache is not None and attention_mask is None:
+            if time == 1 and past and not self._turns_past:
+                return self._step(input_ids, cache, source, padding_mask(source_mask))
+            attention_mask = cache.attention_mask(past + time)
         places = positions(attention_mask, past + time, input_ids.device)
         hidden: Tensor = self.embeddings(input_ids, places[:, past:], token_type_ids)
         bias = None if self.relative_bias is None else self.relative_bias(past, time)
@@ -77,11 +85,46 @@ class Stack(nn.Module):
         for reach in self.reaches:
             context = self._context(reach, attention_mask, hidden, places, past)
             contexts.append(context._replace(bias=bias, source=source, source_mask=padding_mask(source_mask)))
+        return self._through(hidden, contexts, cache)
+
+    def _step(self, input_ids: Tensor, cache: Cache, source: Tensor | None, source_mask: Tensor | None) -> Tensor:
+        """Read one token a row: nothing is worked out that the first such step has not left in the cache."""
+        places, contexts = self.timeline(cache).step(cache.length)
+        if source is not None:
+            contexts = [context._replace(source=source, source_mask=source_mask) for context in contexts]
+        return self._through(self.embeddings(input_ids, places, None), contexts, cache)
+
+    def static_step(self, input_ids: Tensor, past: Tensor, cache: StaticCache, source_mask: Tensor | None) -> Tensor:
+        """Read one token a row after `past` positions, int64 (1), by tensors of the same shapes at every position.
+
+        source_mask: bool (batch, source_time); the source itself is in the cache. Returns (batch, 1, hidden).
+        """
+        assert cache.timeline is not None
+        places, contexts = cache.timeline.at(past)
+        contexts = [context._replace(source_mask=padding_mask(source_mask)) for context in contexts]
+        return self._through(self.embeddings(input_ids, places, None), contexts, cache)
+
+    @property
+    def has_static_steps(self) -> bool:
+        """Whether static_step can be: not where a longer text turns its past anew."""
+        return not self._turns_past
+
+    def timeline(self, cache: Cache) -> Timeline:
+        """Give what depends on positions alone, made at a cache's first step."""
+        if cache.timeline is None:
+            bias = None if self.relative_bias is None else self.relative_bias(cache.capacity - 1, 1)
+            windows, rotaries = [reach.window for reach in self.reaches], [reach.rotary for reach in self.reaches]
+            like = next(self.parameters())
+            cache.timeline = Timeline(cache.capacity, cache.padding, windows, rotaries, bias, like)
+        return cache.timeline
+
+    def _through(self, hidden: Tensor, contexts: Sequence[Context], cache: Cache | None) -> Tensor:
+        """Run the layers, each with the context of its way of looking, and the norm."""
+        layers = list(self.layers)
         for number, reach_number in zip(self.order, self.reach_of, strict=True):
-            layer_cache = None if cache is None else cache.layers[number]
-            hidden = self.layers[number](hidden, contexts[reach_number], layer_cache)
-        output: Tensor = self.dropout(self.norm(hidden))
-        return output
+            hidden = layers[number](hidden, contexts[reach_number], None if cache is None else cache.layers[number])
+        output: Tensor = self.norm(hidden)
+        return self.dropout(output) if self.training else output
 
     def new_cache(self, capacity: int) -> Cache:
         """Give an empty cache for texts of at most `capacity` tokens, shorter where a layer looks back less far."""

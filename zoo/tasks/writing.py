@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
@@ -17,11 +18,14 @@ from zoo.generation.prefixes import PrefixCache
 from zoo.generation.settings import GenerationSettings
 from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
 from zoo.layers.cache import CHUNK, Cache
+from zoo.layers.packing import packed
+from zoo.layers.stacks import Stack
 from zoo.tasks.base import Features, batches, tokenizer_of
 from zoo.tasks.prompts import Prompt, encode_prompts, in_language, pad_left
 
 if TYPE_CHECKING:
     from zoo.model import Model
+    from zoo.tasks.compiling import CompiledStep
 
 PREFILL_CHUNK = CHUNK  # tokens of a long prompt that are read at once: bounds the memory of their scores
 SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
@@ -45,7 +49,8 @@ def generate(
         _check_prefix_cache(model, draft)
     features = encode_prompts(prompts, model, settings, truncate)
     results: list[Generated | None] = [None] * len(features)
-    with _answering(model), _answering(draft):
+    tokens = settings.new_tokens(1)
+    with _answering(model, tokens), _answering(draft, tokens):
         if prefix_cache is not None:
             return [_write([row], model, settings, prefix_cache)[0] for row in features]
         for batch in batches(features, batch_size):
@@ -57,18 +62,27 @@ def generate(
 
 
 @contextmanager
-def _answering(model: Model | str | None) -> Iterator[None]:
-    """Without gradients and dropout meanwhile."""
+def _answering(model: Model | str | None, tokens: int) -> Iterator[None]:
+    """Without gradients and dropout meanwhile, and over prepared weights where so many tokens are worth them."""
     if not isinstance(model, torch.nn.Module):
         yield
         return
     was_training = model.training
-    model.eval()
+    if any(module.training for module in model.modules()):
+        model.eval()
+    roots = [getattr(model.backbone, "decoder", model.backbone), *([] if model.head is None else [model.head])]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _over_prepared(model, roots, tokens):
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
+
+
+def _over_prepared(model: Model, roots: Sequence[torch.nn.Module], tokens: int) -> AbstractContextManager[None]:
+    if model.packs_weights and model.compiled_step is None:  # a graph has its own ways with weights
+        return packed(model, roots, tokens)
+    return nullcontext()
 
 
 def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings) -> None:
@@ -108,16 +122,22 @@ def stream(
     features = encode_prompts([prompt], model, settings, truncate)
     to_text = tokenizer_of(model).decode
     shown = ""
-    with _answering(model):
+    tokens = settings.new_tokens(1)
+    with _answering(model, tokens):
         start = _begin(features, model, settings, prefix_cache)
-        for rows in decode(start.scorer, start.ids, start.given, start.settings, start.most, [settings.seed], to_text):
-            if prefix_cache is not None:
-                start.scorer.hand_to(prefix_cache, start.given[0], rows[0])
-            text = _text(rows[0], to_text)
-            known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
-            if known.startswith(shown) and known != shown:
-                yield known[len(shown) :]
-                shown = known
+    steps = decode(start.scorer, start.ids, start.given, start.settings, start.most, [settings.seed], to_text)
+    while True:
+        with _answering(model, tokens):  # not while the caller has the piece, who may do with the model what he likes
+            rows = next(steps, None)
+        if rows is None:
+            return
+        if prefix_cache is not None:
+            start.scorer.hand_to(prefix_cache, start.given[0], rows[0])
+        text = _text(rows[0], to_text)
+        known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
+        if known.startswith(shown) and known != shown:
+            yield known[len(shown) :]
+            shown = known
 
 
 def _settled(text: str, stops: Sequence[str]) -> int:
@@ -136,26 +156,39 @@ def _settled(text: str, stops: Sequence[str]) -> int:
 class ModelScorer:
     """A model over a batch of prompts, with a cache of what it has read: what the decoding loop advances."""
 
-    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, cache: Cache) -> None:
+    def __init__(
+        self, model: Model, mask: Tensor, source: Tensor | None, cache: Cache, step: CompiledStep | None = None
+    ) -> None:
         """mask: bool (batch, time) of the prompts. source: what an encoder made of them, None without one.
 
-        cache: with room for prompt and answer; beside an encoder for the answer alone.
+        cache: with room for prompt and answer; beside an encoder for the answer alone. step: what reads one token a row,
+        where it is compiled; the cache is of its making.
         """
         self.source = source
         backbone: Any = model.backbone
         self._backbone, self._head = backbone, model.head
-        self._mask = mask
+        padded = not bool(mask.all())
+        self._source_mask = mask if padded and source is not None else None
+        self._stack: Stack = getattr(backbone, "decoder", backbone)
+        self._step = step
         self._cache = cache
+        self._cache.padding = (~mask).sum(-1, keepdim=True) if padded and source is None else None
         self._prompts = list(range(mask.shape[0]))
         self._shared = 0
 
     def advance(self, newest: Tensor) -> Tensor:
         """See zoo.generation.decoding.Scorer. A long prompt is read in chunks."""
         self._shared = self._shared or self._cache.length + newest.shape[1]
-        for chunk in torch.split(newest, PREFILL_CHUNK, 1):
-            hidden = self._read(chunk)
         assert self._head is not None
-        scores: Tensor = self._head(hidden[:, -1:], newest[:, -1:], None)[:, -1]
+        if self._step is not None and newest.shape[1] == 1 and self._cache.length:
+            live = len(newest)
+            ids = F.pad(newest, (0, 0, 0, len(self._prompts) - live))
+            return self._step(self._stack, self._head, ids, self._cache, self._source_mask)[:live]
+        *chunks, last = torch.split(newest, PREFILL_CHUNK, 1) if newest.shape[1] > PREFILL_CHUNK else (newest,)
+        for chunk in chunks:
+            self._read(chunk)
+        hidden = self._read(last)
+        scores: Tensor = self._head(hidden if newest.shape[1] == 1 else hidden[:, -1:], newest, None)[:, 0]
         return scores
 
     def judge(self, newest: Tensor) -> Tensor:
@@ -176,25 +209,25 @@ class ModelScorer:
 
     def _read(self, ids: Tensor) -> Tensor:
         if self.source is not None:
-            hidden: Tensor = self._backbone.decode(ids, None, self.source, self._mask, self._cache)
+            hidden: Tensor = self._backbone.decode(ids, None, self.source, self._source_mask, self._cache)
             return hidden
-        seen = self._cache.length + ids.shape[1]
-        if seen > self._mask.shape[1]:
-            self._mask = torch.cat([self._mask, self._mask.new_ones((len(ids), seen - self._mask.shape[1]))], -1)
-        read: Tensor = self._backbone(ids, self._mask[:, :seen], self._cache)
+        read: Tensor = self._backbone(ids, None, self._cache)
         return read
 
     def keep(self, rows: Sequence[int]) -> None:
         """See zoo.generation.decoding.Scorer. Between rows of one prompt only what was written is copied."""
+        if self._step is not None:  # its batch keeps its size, with rows that nobody reads
+            rows = [*rows, *range(len(rows), len(self._prompts))]
         prompts = [self._prompts[row] for row in rows]
-        chosen = torch.tensor(list(rows), device=self._mask.device)
-        if prompts == self._prompts:
-            self._cache.reorder(chosen, self._shared)
+        same = prompts == self._prompts
+        self._cache.select(rows, self._shared if same else 0)
+        if same:
             return
         self._prompts = prompts
-        self._cache.select(chosen)
-        self._mask = self._mask[chosen]
-        self.source = None if self.source is None else self.source[chosen]
+        if self.source is not None:
+            chosen = torch.tensor(list(rows), device=self.source.device)
+            self.source = self.source[chosen]
+            self._source_mask = None if self._source_mask is None else self._source_mask[chosen]
 
 
 @dataclass(frozen=True)
@@ -228,14 +261,23 @@ def _begin(
         given = [[settings.start_token_id] for _ in rows]
     most = [_room(model, settings, len(text), row.source) for text, row in zip(given, rows, strict=True)]
     capacity = start.shape[1] + max(most)
-    if prefix_cache is None:
-        cache: Cache = backbone.new_cache(capacity)
+    step = _compiled_step(model, prefix_cache)
+    if step is not None:
+        cache: Cache = step.new_cache(getattr(backbone, "decoder", backbone), capacity)
+    elif prefix_cache is None:
+        cache = backbone.new_cache(capacity)
     else:
         cache, read = prefix_cache.take(backbone, given[0], capacity)
         start = start[:, read:]
         if read and len(rows) > 1:
-            cache.select(torch.zeros(len(rows), dtype=torch.int64, device=model.device))
-    return Start(ModelScorer(model, mask, source, cache), start, given, most, settings)
+            cache.select([0] * len(rows))
+    return Start(ModelScorer(model, mask, source, cache, step), start, given, most, settings)
+
+
+def _compiled_step(model: Model, prefix_cache: PrefixCache | None) -> CompiledStep | None:
+    """Give the model's compiled step where it serves: not beside a cache that other calls made."""
+    stack: Any = getattr(model.backbone, "decoder", model.backbone)
+    return model.compiled_step if prefix_cache is None and stack.has_static_steps else None
 
 
 def _room(model: Model, settings: GenerationSettings, length: int, index: int) -> int:
