@@ -13,7 +13,7 @@ PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub docs test test-all bench-hub lint format clean
+.PHONY: setup demo hub docs test test-all bench bench-decode bench-hub lint format clean
 
 setup: $(VENV)/.installed
 
@@ -47,7 +47,15 @@ test-all: $(VENV)/.demo test
 	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
 	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 ZOO_FUZZ_CASES=20000 \
 		$(BIN)/python -m pytest --numprocesses auto tests/faults
+	OMP_NUM_THREADS=1 ZOO_SLOW=1 $(BIN)/python -m pytest --numprocesses auto tests/generation/test_compiling.py
 	$(BIN)/python tests/conformance/kill_rate.py
+
+# Side by side with others, each in one run; a target for each, and rows by name: see docs/measurements.md.
+bench: bench-decode bench-hub
+
+# Decoding beside transformers: `make bench-decode ROWS="gpt2-bf16-b1 overhead"`.
+bench-decode: setup
+	$(BIN)/python -m tests.benchmarks.decode $(ROWS)
 
 # Pulling beside huggingface_hub's snapshot_download, in one run over loopback.
 bench-hub: setup
