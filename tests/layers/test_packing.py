@@ -158,15 +158,18 @@ class Scaled(nn.Linear):
 
 def test_what_others_changed_is_left_alone(small: None) -> None:
     scaled, plain, hooked = Scaled(24, 20), nn.Linear(24, 21), Attention(hidden_size=24, num_attention_heads=3)
+    wrapped = Attention(hidden_size=24, num_attention_heads=3)
+    wrapped.query = nn.Sequential(nn.Linear(24, 24))  # type: ignore[assignment]
     with torch.inference_mode():
         counting_no_versions = nn.Linear(24, 22)
     calls: list[str] = []
     hooked.key.register_forward_hook(lambda *_: calls.append("key"))
-    packed = PackedWeights([scaled, plain, hooked, counting_no_versions])
+    packed = PackedWeights([scaled, plain, hooked, wrapped, counting_no_versions])
     with answering(packed):
         assert [name for name, one in (("scaled", scaled), ("plain", plain)) if "forward" in vars(one)] == ["plain"]
         assert "forward" not in vars(counting_no_versions)
         assert hooked.joined is None
+        assert wrapped.joined is None
         hooked(torch.randn(1, 4, 24))
     assert calls == ["key"]
 

@@ -222,12 +222,13 @@ def _quick(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
 
 def _may_pack(linear: nn.Linear) -> bool:
     """Tell whether a layer is torch's own, over plain weights on a CPU, with nothing that others put in its way."""
-    tensors = _tensors([linear])
-    return (
-        type(linear) is nn.Linear
-        and "forward" not in linear.__dict__
-        and all(type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)
-        and not any(tensor.is_inference() for tensor in tensors)  # these count no versions
+    if type(linear) is not nn.Linear or "forward" in linear.__dict__:
+        return False
+    return all(
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.device.type == "cpu"
+        and not tensor.is_inference()  # such a one counts no versions
+        for tensor in _tensors([linear])
     )
 
 
