@@ -132,12 +132,12 @@ class LayerCache:
 class Moves:
     """Which rows of a batch go where. Only those that change their place are copied."""
 
-    def __init__(self, rows: Sequence[int], device: torch.device) -> None:
+    def __init__(self, rows: Sequence[int]) -> None:
         """rows: the row that each place takes over; one may come twice."""
-        changed = [place for place, row in enumerate(rows) if place != row]
-        self._count, self._any = len(rows), bool(changed)
-        self._places = torch.tensor(changed, dtype=torch.int64, device=device)
-        self._from = torch.tensor([rows[place] for place in changed], dtype=torch.int64, device=device)
+        self._count = len(rows)
+        self._moves = [(place, row) for place, row in enumerate(rows) if place != row]
+        written = {place for place, _ in self._moves}
+        self._set_aside = sorted({row for _, row in self._moves} & written)
 
     def apply(self, memory: Tensor, first: int, stop: int) -> Tensor:
         """Move what stands at positions `first` to `stop` of (batch, heads, positions, head_dim); give all rows that remain.
@@ -149,9 +149,10 @@ class Moves:
             grown = memory.new_zeros((self._count, *memory.shape[1:]))
             grown[:batch, :, :stop] = memory[:, :, :stop]
             first, memory = 0, grown
-        if self._any:
-            written = memory[:, :, first:stop]
-            written[self._places] = written[self._from]
+        written = memory[:, :, first:stop]
+        aside = {row: written[row].clone() for row in self._set_aside}
+        for place, row in self._moves:
+            written[place].copy_(aside[row] if row in aside else written[row])
         return memory[: self._count]
 
 
@@ -207,10 +208,7 @@ class Cache:
         shared: how many of their first positions, and of what is kept of a source and of padding, is the same for each
         row as for the one whose place it takes.
         """
-        device = next(
-            (layer._memory[0].device for layer in self.layers if layer._memory is not None), torch.device("cpu")
-        )
-        moves = Moves(rows, device)
+        moves = Moves(rows)
         for layer in self.layers:
             layer.select(moves, shared)
         if self.padding is not None and not shared:
