@@ -264,13 +264,13 @@ class TokenizerMissing(ZooError):
 
 
 class TrainingDiverged(ZooError):
-    """The loss is no longer a number."""
+    """The loss, or the gradient, is no longer a number."""
 
-    def __init__(self, step: int, loss: float, learning_rate: float) -> None:
-        self.step, self.loss, self.learning_rate = step, loss, learning_rate
+    def __init__(self, step: int, value: float, learning_rate: float, what: str = "loss") -> None:
+        self.step, self.value, self.learning_rate, self.what = step, value, learning_rate, what
         super().__init__(
-            f"The loss became {loss} at step {step}. Training stopped. Try a smaller learning_rate than {learning_rate:g}, "
-            "or more warmup_steps"
+            f"The {what} became {value} at step {step}. Training stopped. "
+            f"Try a smaller learning_rate than {learning_rate:g}, or more warmup_steps"
         )
 
 

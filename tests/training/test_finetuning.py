@@ -105,14 +105,13 @@ def test_a_number_is_learnt(backbone: str) -> None:
 
 def test_pairs_of_texts_are_learnt_from(backbone: str) -> None:
     examples = [
-        {"text": one, "text_pair": other, "label": "same" if one == other else "different"}
+        {"text": one, "text_pair": other, "label": "animal" if other != "film" else "thing"}
         for one in ("cat", "dog", "film")
         for other in ("cat", "dog", "film")
     ]
-    before, after = first_and_last(backbone, examples, "text-classification")
-    assert after < before
-    result = learn(backbone, examples, epochs=1)
-    assert result.model.predict([("cat", "dog")])[0].label in ("same", "different")
+    result = learn(backbone, examples, epochs=40)
+    found = result.model.predict([(example["text"], example["text_pair"]) for example in examples])
+    assert [label.label for label in found] == [example["label"] for example in examples]
 
 
 def test_tags_of_words_are_learnt(backbone: str) -> None:
@@ -127,7 +126,7 @@ def test_tags_of_words_are_learnt(backbone: str) -> None:
         examples,
         eval=examples,
         task="token-classification",
-        config=zoo.FinetuneConfig(epochs=20, batch_size=1, learning_rate=3e-3),
+        config=zoo.FinetuneConfig(epochs=40, batch_size=1, learning_rate=3e-3),
     )
     assert result.model.labels == ("O", "LOC", "PER")
     assert result.metrics["accuracy"] == 1.0
@@ -412,12 +411,3 @@ def test_labels_may_be_the_numbers_of_a_heads_own(tmp_path: Path) -> None:
     assert by_number.model.fresh_parameters == ()
     pairs = zip(by_number.model.parameters(), by_name.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
-
-
-def test_settings_that_cannot_train_are_refused() -> None:
-    with pytest.raises(InvalidInput) as raised:
-        zoo.FinetuneConfig(epochs=0, learning_speed=1)
-    assert str(raised.value) == (
-        "These settings cannot train: epochs is 0: Input should be greater than or equal to 1; "
-        "learning_speed is 1: Extra inputs are not permitted"
-    )

@@ -19,7 +19,8 @@ _FAMILIES = {
     "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "list", "show", "search", "verify", "rm")),
     "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
-    "Models": ("zoo.cli.models", ("run", "embed", "finetune")),
+    "Models": ("zoo.cli.models", ("run", "embed")),
+    "Training": ("zoo.cli.training", ("finetune",)),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
 

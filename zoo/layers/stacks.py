@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from zoo.layers.cache import Cache
 from zoo.layers.masks import Context, padding_mask, window_mask
@@ -50,6 +51,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = norm or nn.Identity()
         self.dropout = nn.Dropout(dropout)
+        self.recomputes = False  # whether a training pass keeps only each layer's input, and computes the rest again
         self.order = tuple(range(len(self.layers))) if order is None else tuple(order)
         every = [reaches] * len(self.order) if isinstance(reaches, Reach) else list(reaches)
         self.reaches = tuple(dict.fromkeys(every))  # each kind once: its mask and angles serve all its layers
@@ -79,7 +81,11 @@ class Stack(nn.Module):
             contexts.append(context._replace(bias=bias, source=source, source_mask=padding_mask(source_mask)))
         for number, reach_number in zip(self.order, self.reach_of, strict=True):
             layer_cache = None if cache is None else cache.layers[number]
-            hidden = self.layers[number](hidden, contexts[reach_number], layer_cache)
+            layer, context = self.layers[number], contexts[reach_number]
+            if self.recomputes and self.training:
+                hidden = checkpoint(layer, hidden, context, layer_cache, use_reentrant=False)
+            else:
+                hidden = layer(hidden, context, layer_cache)
         output: Tensor = self.dropout(self.norm(hidden))
         return output
 

@@ -134,8 +134,16 @@ class Task(ABC):
         """Give the labels of a batch whose rows are padded to `length`: by default one number a text."""
         return torch.tensor([feature.label for feature in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """Give the task's metrics over features with labels."""
+    def weight(self, labels: Tensor) -> int:
+        """Give how many terms the loss over a batch's labels is the mean of: by default one a text."""
+        return len(labels)
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
+        """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""
+        return None
+
+    def measure(self, records: Sequence[Any]) -> dict[str, float]:
+        """Give the task's metrics from the records of all features."""
         return {}
 
     def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Any]:
@@ -159,16 +167,20 @@ class TokenLevelTask(Task):
         """(batch, time), padding does not count."""
         return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+    def weight(self, labels: Tensor) -> int:
+        """The positions that count."""
+        return int((labels != IGNORED_LABEL).sum())
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
+        """Of the positions that count: how many have the right label, and how many there are."""
+        assert row.logits is not None
+        label = torch.tensor(feature.label)
+        counts = label != IGNORED_LABEL
+        return int((row.logits.argmax(-1)[counts] == label[counts]).sum()), int(counts.sum())
+
+    def measure(self, records: Sequence[Any]) -> dict[str, float]:
         """accuracy: the share of the positions that count whose label is right."""
-        right = total = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            label = torch.tensor(feature.label)
-            counts = label != IGNORED_LABEL
-            right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
-            total += int(counts.sum())
-        return {"accuracy": right / max(total, 1)}
+        return {"accuracy": sum(right for right, _ in records) / max(sum(total for _, total in records), 1)}
 
 
 def tokenizer_of(model: Model) -> Tokenizer:
@@ -238,12 +250,18 @@ def run(features: Sequence[Features], model: Model, batch_size: int) -> list[Out
     try:
         with torch.inference_mode():
             for batch in batches(features, batch_size):
-                output = model(**collate([features[index] for index in batch], model.pad_token_id, model.device))
-                for row, index in enumerate(batch):
-                    rows[index] = _row(output, row, len(features[index].ids))
+                chosen = [features[index] for index in batch]
+                output = model(**collate(chosen, model.pad_token_id, model.device))
+                for index, row in zip(batch, split_rows(output, chosen), strict=True):
+                    rows[index] = row
     finally:
         model.train(was_training)
     return [row for row in rows if row is not None]
+
+
+def split_rows(output: Output, features: Sequence[Features]) -> list[Output]:
+    """Give each feature's own row of a batch's output, without padding, float32 on CPU."""
+    return [_row(output, row, len(feature.ids)) for row, feature in enumerate(features)]
 
 
 def _row(output: Output, row: int, length: int) -> Output:

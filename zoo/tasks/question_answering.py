@@ -112,13 +112,15 @@ class QuestionAnswering(Task):
             feature.label = [inside[0], inside[-1]] if whole else [0, 0]
         return features
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> bool:
+        """Whether first and last position are both right."""
+        assert row.start_logits is not None and row.end_logits is not None
+        found = [int(row.start_logits.argmax()), int(row.end_logits.argmax())]
+        return bool(found == feature.label)
+
+    def measure(self, records: Sequence[bool]) -> dict[str, float]:
         """exact: the share of windows whose first and last position are both right."""
-        right = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.start_logits is not None and row.end_logits is not None
-            right += [int(row.start_logits.argmax()), int(row.end_logits.argmax())] == feature.label
-        return {"exact": right / max(len(features), 1)}
+        return {"exact": sum(records) / max(len(records), 1)}
 
 
 def _pair(value: Any, index: int) -> tuple[str, str]:

@@ -107,17 +107,22 @@ class TextClassification(Task):
         """See output()."""
         return torch.tensor([feature.label for feature in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """accuracy (multi-label: of whole sets); for regression the mean squared error."""
-        logits = torch.stack([row.logits for row in rows if row.logits is not None])
-        labels = torch.tensor([feature.label for feature in features])
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[Any, Any]:
+        """The answer beside the label: a number, a tuple of 0 and 1, or the number predicted."""
+        assert row.logits is not None
         match problem_type(settings):
             case "regression":
-                return {"mse": float(((logits[:, 0] - labels) ** 2).mean())}
+                return float(row.logits[0]), feature.label
             case "multi_label_classification":
-                return {"accuracy": float(((logits > 0) == labels.bool()).all(-1).float().mean())}
+                return tuple((row.logits > 0).long().tolist()), tuple(int(value) for value in feature.label)
             case _:
-                return {"accuracy": float((logits.argmax(-1) == labels).float().mean())}
+                return int(row.logits.argmax()), feature.label
+
+    def measure(self, records: Sequence[tuple[Any, Any]]) -> dict[str, float]:
+        """accuracy (multi-label: of whole sets); for regression the mean squared error."""
+        if any(isinstance(answer, float) for answer, _ in records):
+            return {"mse": sum((answer - label) ** 2 for answer, label in records) / len(records)}
+        return {"accuracy": sum(answer == label for answer, label in records) / max(len(records), 1)}
 
 
 def problem_type(settings: HeadSettings, labels: Tensor | None = None) -> str:

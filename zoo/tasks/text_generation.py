@@ -69,16 +69,25 @@ class TextGeneration(WritingTask):
             feature.label = list(feature.ids)
         return features
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+    def weight(self, labels: Tensor) -> int:
+        """The tokens that another stands before."""
+        return int((labels[:, 1:] != IGNORED_LABEL).sum())
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, int, float]:
+        """How many tokens were told from those before, how many there are, and the sum of their losses."""
+        assert row.logits is not None
+        wanted = torch.tensor(feature.label[1:])
+        right = int((row.logits[:-1].argmax(-1) == wanted).sum())
+        return right, len(wanted), float(F.cross_entropy(row.logits[:-1], wanted, reduction="sum"))
+
+    def measure(self, records: Sequence[tuple[int, int, float]]) -> dict[str, float]:
         """accuracy: the share of tokens told from those before; perplexity: exp of the mean loss of a token."""
-        right, total, loss = 0, 0, 0.0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            wanted = torch.tensor(feature.label[1:])
-            right += int((row.logits[:-1].argmax(-1) == wanted).sum())
-            loss += float(F.cross_entropy(row.logits[:-1], wanted, reduction="sum"))
-            total += len(wanted)
-        return {"accuracy": right / max(total, 1), "perplexity": float(torch.tensor(loss / max(total, 1)).exp())}
+        total = max(sum(count for _, count, _ in records), 1)
+        loss = sum(loss for _, _, loss in records) / total
+        return {
+            "accuracy": sum(right for right, _, _ in records) / total,
+            "perplexity": float(torch.tensor(loss).exp()),
+        }
 
 
 TASK = TextGeneration()

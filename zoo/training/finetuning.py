@@ -11,8 +11,8 @@ from zoo.errors import HeadMissing, InvalidInput
 from zoo.loading import load
 from zoo.model import Model, TrainingRecord
 from zoo.tasks import get_task
-from zoo.tasks.base import Features, Task, run
 from zoo.training import loop
+from zoo.training.batches import count_steps
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Example, read_examples
 
@@ -24,13 +24,15 @@ class FinetuneResult:
     """What fine-tuning gave.
 
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
-    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not.
+    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not. losses: of each
+    step.
     """
 
     model: Model
     metrics: dict[str, float]
     emissions: float | None
     path: Path | None
+    losses: tuple[float, ...] = ()
 
 
 def finetune(
@@ -52,6 +54,10 @@ def finetune(
     config = config or FinetuneConfig()
     examples = read_examples(train)
     held_out = read_examples(eval) if eval is not None else []
+    if config.eval_steps is not None and not held_out:
+        raise InvalidInput(
+            f"eval_steps is {config.eval_steps}, and there are no examples to evaluate on; give some as eval"
+        )
     model = _prepared(model_or_ref, task, [*examples, *held_out], config)
     found = get_task(model.task)
     features = found.encode_examples(examples, model)
@@ -59,12 +65,12 @@ def finetune(
         raise InvalidInput("No example holds anything to learn from: all are empty")
     held_out_features = found.encode_examples(held_out, model) if held_out else []
     base = model.checkpoint
-    training = loop.Run(model, config, loop.count_steps(len(features), config))
+    training = loop.Run(model, config, count_steps([len(feature.ids) for feature in features], config))
     host.notify("zoo_training_started", run=training)
-    metrics = {"train_loss": loop.train(training, found, features, watch)}
-    if held_out_features:
-        metrics |= evaluate(model, found, held_out_features, config.batch_size)
-    result = FinetuneResult(model, metrics, None, config.output_dir)
+    state = loop.train(training, found, features, held_out_features, watch)
+    measured = state.best_evaluation()
+    metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
+    result = FinetuneResult(model, metrics, None, config.output_dir, tuple(state.losses))
     host.notify("zoo_training_finished", run=training, result=result)
     model.record = TrainingRecord(
         base=base.repo_id if base else None,
@@ -78,11 +84,6 @@ def finetune(
     if config.output_dir is not None:
         model.save(config.output_dir)
     return result
-
-
-def evaluate(model: Model, task: Task, features: Sequence[Features], batch_size: int) -> dict[str, float]:
-    """Give the task's metrics over features with labels."""
-    return task.score(features, run(features, model, batch_size), model.settings)
 
 
 def _prepared(
@@ -99,12 +100,13 @@ def _prepared(
     if task is None:
         task = load(model_or_ref).task
     settings = get_task(task).settings_for(examples)
+    seed = config.seed if config.head_seed is None else config.head_seed
     try:
-        model = load(model_or_ref, task, seed=config.seed)
+        model = load(model_or_ref, task, seed=seed)
         if get_task(task).serves(model.settings, settings):
             return model
     except HeadMissing:
         pass
-    model = load(model_or_ref, task, labels=settings.labels, seed=config.seed)
+    model = load(model_or_ref, task, labels=settings.labels, seed=seed)
     model.settings = settings
     return model

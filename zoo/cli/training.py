@@ -1,0 +1,110 @@
+"""Commands that train models."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+
+from zoo.cli.models import task_option
+from zoo.cli.output import json_option, print_json, step_progress
+
+
+class FinetuneCommand(click.Command):
+    """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Give the command's own parameters, then the settings."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *_setting_options(), own[-1]]  # --help stays last
+
+
+def _setting_options() -> list[click.Parameter]:
+    from zoo.training.config import FinetuneConfig
+
+    options: list[click.Parameter] = []
+    for name, field in FinetuneConfig.model_fields.items():
+        if name == "output_dir":  # --out
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        usual = "" if field.default is None else f" [default: {str(field.default).lower()}]"
+        kind = _kind(field.annotation)
+        flags = f"{flag}/--no-{flag[2:]}" if kind is click.BOOL else flag
+        is_flag = True if kind is click.BOOL else None
+        options.append(
+            click.Option([flags], type=kind, is_flag=is_flag, default=None, help=f"{field.description}.{usual}")
+        )
+    return options
+
+
+def _kind(annotation: Any) -> Any:
+    """Give the type of a flag from the annotation of its setting."""
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return Number() if set(kinds) == {int, float} else _kind(kinds[0])
+    return click.BOOL if annotation is bool else annotation
+
+
+class Number(click.ParamType[int | float]):
+    """A whole number, or one with a fraction."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        """Give an int where the text is one."""
+        try:
+            return int(value)
+        except ValueError:
+            pass
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+
+
+@click.command("finetune", cls=FinetuneCommand)
+@click.argument("ref", metavar="REF")
+@click.option("--train", required=True, help="Examples: a file of JSON lines, a JSON list, CSV or TSV with a header.")
+@click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
+@click.option("--out", required=True, help="Folder for the result.")
+@task_option
+@click.option("--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them.")
+@click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
+@json_option
+def finetune_command(
+    ref: str,
+    train: str,
+    evaluation: str | None,
+    out: str,
+    config_file: str | None,
+    push_to: str | None,
+    as_json: bool,
+    task: str | None,
+    **settings: Any,
+) -> None:
+    """Fine-tune a checkpoint on examples, and save the result.
+
+    \b
+    Example: zoo finetune all-minilm-l6-v2 --task text-classification \\
+                 --train train.csv --eval test.csv --out ./my-classifier
+    """
+    from zoo.publishing import push
+    from zoo.training.config import FinetuneConfig
+    from zoo.training.finetuning import finetune
+
+    chosen = {key: value for key, value in settings.items() if value is not None} | {"output_dir": out}
+    config = FinetuneConfig.read(config_file, **chosen) if config_file else FinetuneConfig(**chosen)
+    with step_progress("training") as watch:
+        result = finetune(ref, train, evaluation, task=task, config=config, watch=watch)
+    commit = push(result.model, push_to) if push_to else None
+    if as_json:
+        print_json(
+            {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
+        )
+        return
+    for metric, value in result.metrics.items():
+        click.echo(f"{metric}: {value:.4f}")
+    click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
