@@ -1,11 +1,17 @@
 """`zoo finetune` as a user types it."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Zoo
+from zoo.training.checkpoints import find_step
 from zoo.training.config import FinetuneConfig
 
 ROWS = [("good", "yes"), ("good film", "yes"), ("bad", "no"), ("bad film", "no")]
@@ -64,3 +70,25 @@ def test_metrics_are_printed_a_line_each(run_zoo: Zoo, folder: Path, data: str, 
     assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy"]
     lines = [f"{name}: {value:.4f}" for name, value in result["metrics"].items()]
     assert plain.stdout.splitlines() == [*lines, f"saved in {tmp_path / 'out'}"]
+
+
+def test_a_killed_command_goes_on_with_resume(run_zoo: Zoo, folder: Path, data: str, tmp_path: Path) -> None:
+    arguments = ["finetune", str(folder), "--train", data, "--epochs", "150", "--batch-size", "3", "--save-steps", "4"]
+    command = [sys.executable, "-m", "zoo.cli.main", *arguments, "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        deadline = time.monotonic() + 100
+        while find_step(tmp_path / "out") is None and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    unfinished = run_zoo(*arguments, "--out", str(tmp_path / "out"))
+    assert (unfinished.returncode, unfinished.stdout) == (1, "")
+    assert re.search(r"holds a run that stopped after step \d+\. Go on with it by --resume", unfinished.stderr)
+    resumed = run_zoo(*arguments, "--out", str(tmp_path / "out"), "--resume", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.fullmatch(r"resuming after step \d+", resumed.stderr.splitlines()[0])
+    whole = run_zoo(*arguments, "--out", str(tmp_path / "whole"), "--resume", "--json")
+    assert whole.stderr.splitlines()[0] == "no checkpoint yet: from the beginning"
+    assert json.loads(resumed.stdout)["metrics"] == json.loads(whole.stdout)["metrics"]
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -69,21 +70,21 @@ class Number(click.ParamType[int | float]):
 @click.argument("ref", metavar="REF")
 @click.option("--train", required=True, help="Examples: a file of JSON lines, a JSON list, CSV or TSV with a header.")
 @click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
-@click.option("--out", required=True, help="Folder for the result.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
 @task_option
 @click.option("--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps).")
 @click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 @json_option
 def finetune_command(
     ref: str,
     train: str,
     evaluation: str | None,
-    out: str,
+    out: Path,
     config_file: str | None,
     push_to: str | None,
     as_json: bool,
-    task: str | None,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Fine-tune a checkpoint on examples, and save the result.
 
@@ -92,18 +93,22 @@ def finetune_command(
                  --train train.csv --eval test.csv --out ./my-classifier
     """
     from zoo.publishing import push
+    from zoo.training.checkpoints import find_step
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
-    chosen = {key: value for key, value in settings.items() if value is not None} | {"output_dir": out}
-    config = FinetuneConfig.read(config_file, **chosen) if config_file else FinetuneConfig(**chosen)
+    task, resume = options.pop("task"), options.pop("resume")
+    settings = {key: value for key, value in options.items() if value is not None} | {"output_dir": out}
+    config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
+    if resume:
+        step = find_step(out)
+        click.echo("no checkpoint yet: from the beginning" if step is None else f"resuming after step {step}", err=True)
     with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, watch=watch)
+        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch)
     commit = push(result.model, push_to) if push_to else None
     if as_json:
-        print_json(
-            {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        )
+        facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
+        print_json(facts)
         return
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")

@@ -78,6 +78,10 @@ class FinetuneConfig(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="Evaluations in a row without a lower loss after which training stops; needs eval_steps"
     )
+    save_steps: int | None = Field(None, ge=1, description="Steps between checkpoints to resume from, in output_dir")
+    save_minutes: float | None = Field(
+        None, gt=0, description="Minutes between checkpoints to resume from, in output_dir"
+    )
     seed: int = Field(0, ge=0, description="Of dropout, and of the order and the head where theirs are left out")
     data_seed: int | None = Field(None, ge=0, description="Of the order of examples")
     head_seed: int | None = Field(None, ge=0, description="Of a fresh head's weights")

@@ -17,6 +17,7 @@ from zoo.layers.stacks import Stack
 from zoo.model import Model
 from zoo.tasks.base import Features, Task, collate
 from zoo.training.batches import steps
+from zoo.training.checkpoints import Checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.evaluation import autocast, evaluate
 from zoo.training.freezing import frozen
@@ -37,9 +38,17 @@ class Run:
     steps: int
 
 
-def train(run: Run, task: Task, features: Sequence[Features], held_out: Sequence[Features], watch: Watch) -> State:
-    """Train the model in place. features, held_out: with labels; held_out may be empty. Raises TrainingDiverged.
+def train(
+    run: Run,
+    task: Task,
+    features: Sequence[Features],
+    held_out: Sequence[Features],
+    watch: Watch,
+    checkpoints: Checkpoints | None = None,
+) -> State:
+    """Train the model in place, from the newest of the checkpoints on. Raises TrainingDiverged and theirs.
 
+    features, held_out: with labels; held_out may be empty. checkpoints: None for a run that is not to be gone on with.
     Where settings ask for evaluations on the way, the model ends with the weights of the best one.
     """
     config = run.config
@@ -47,6 +56,8 @@ def train(run: Run, task: Task, features: Sequence[Features], held_out: Sequence
     chosen: list[list[Features]] = []
     with _prepared(run):
         state = State(run.model, make_optimizer(run.model, config))
+        if checkpoints is not None:
+            checkpoints.restore(state)
         for batches in steps(lengths, config, state.step):
             rate = config.learning_rate * learning_rate_share(state.step, run.steps, config)
             set_learning_rate(state.optimizer, rate)
@@ -59,6 +70,9 @@ def train(run: Run, task: Task, features: Sequence[Features], held_out: Sequence
                 _evaluate(state, task, held_out, config)
                 if state.has_stalled(config.patience):
                     break
+            if checkpoints is not None and state.step < run.steps and checkpoints.is_due(state.step):
+                _check_weights(state, config)
+                checkpoints.save(state)
         _check_outcome(state, task, held_out, chosen[-1], config)
         state.return_to_best()
     return state
@@ -104,6 +118,13 @@ def _check_outcome(
             _check(float(state.model(**inputs, labels=labels).loss), state.step + 1, config)
     elif not state.evaluations or state.evaluations[-1].step != state.step:
         _evaluate(state, task, held_out, config)
+
+
+def _check_weights(state: State, config: FinetuneConfig) -> None:
+    """Let no checkpoint hold weights that are no numbers. Raises TrainingDiverged."""
+    for name, parameter in state.learnt().items():
+        if not bool(parameter.isfinite().all()):
+            raise TrainingDiverged(state.step, math.nan, config.learning_rate, f"parameter '{name}'")
 
 
 def _collate(task: Task, batch: Sequence[Features], model: Model) -> tuple[dict[str, Tensor], Tensor]:
