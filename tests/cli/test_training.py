@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from tests.cli.conftest import Zoo
 from zoo.training.checkpoints import find_step
@@ -38,10 +40,53 @@ def test_flags_go_before_the_settings_of_a_file(run_zoo: Zoo, folder: Path, data
 def test_every_setting_has_a_flag_with_its_description_and_default(run_zoo: Zoo) -> None:
     shown = " ".join(run_zoo("finetune", "--help").stdout.split())
     for name, field in FinetuneConfig.model_fields.items():
-        if name != "output_dir":
+        if name not in ("output_dir", "columns"):
             usual = "" if field.default is None else f" [default: {str(field.default).lower()}]"
             assert f"--{name.replace('_', '-')} " in shown
             assert f" {field.description}.{usual}".replace("- ", "-") in shown.replace("- ", "-"), name
+
+
+def test_a_dataset_of_the_hub_is_read_by_its_name_and_columns_are_named_by_flags(
+    run_zoo: Zoo, hub: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    hub.api().create_repo("me/films", repo_type="dataset")
+    for name, rows in (("train", ROWS), ("validation", ROWS[1:3])):
+        content = "\n".join(json.dumps({"film": text, "verdict": label}) for text, label in rows)
+        hub.api().upload_file(
+            path_or_fileobj=content.encode(), path_in_repo=f"{name}.jsonl", repo_id="me/films", repo_type="dataset"
+        )
+    arguments = ["finetune", str(folder), "--train", "me/films", "--eval", "me/films", "--max-steps", "1"]
+    flags = ["--column", "text=film", "--column", "label=verdict", "--out", str(tmp_path / "out")]
+    done = run_zoo(*arguments, *flags)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[:3]] == ["train_loss", "eval_loss", "accuracy"]
+    unknown = run_zoo(*arguments, "--out", str(tmp_path / "other"), "--column", "label=verdict")
+    assert unknown.stderr == (
+        "Error: Example 0 has no 'text', which 'text-classification' learns from; it has: film, verdict, label\n"
+    )
+    wrong = run_zoo(*arguments, "--out", str(tmp_path / "other"), "--column", "film")
+    assert (
+        wrong.stderr.splitlines()[-1] == "Error: Invalid value for '--column': 'film' is not of the form text=sentence"
+    )
+
+
+def test_what_is_guessed_is_said(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("sentence,label\ngood,yes\nbad,no\n")
+    done = run_zoo(
+        "finetune",
+        str(folder),
+        "--train",
+        str(tmp_path / "data.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--max-steps",
+        "1",
+    )
+    assert done.stderr.splitlines()[:2] == [
+        "columns guessed: text is 'sentence'; name others with --column (columns={...})",
+        "labels with one example only: yes, no",
+    ]
 
 
 @pytest.mark.parametrize(

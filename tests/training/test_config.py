@@ -71,4 +71,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_evaluations_on_the_way_need_examples(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
         zoo.finetune(str(tmp_path), [{"text": "a"}], config=zoo.FinetuneConfig(eval_steps=3))
-    assert str(raised.value) == "eval_steps is 3, and there are no examples to evaluate on; give some as eval"
+    assert str(raised.value) == (
+        "eval_steps is 3, and there are no examples to evaluate on; give some as eval, or hold some out with held_out_share"
+    )

@@ -170,11 +170,10 @@ def test_masked_tokens_are_learnt_from_short_and_empty_texts_too(tmp_path: Path,
 # --- which model ------------------------------------------------------------------------------------------------------
 
 
-def test_a_reference_gets_a_head_for_the_labels_in_all_the_data(backbone: str) -> None:
-    extra = [{"text": "the dog", "label": "other"}]
+def test_a_reference_gets_a_head_for_the_labels_in_the_data(backbone: str) -> None:
     config = zoo.FinetuneConfig(max_steps=1)
-    result = zoo.finetune(backbone, REVIEWS, eval=extra, task="text-classification", config=config)
-    assert result.model.labels == ("bad", "good", "other")
+    result = zoo.finetune(backbone, REVIEWS, eval=UNSEEN, task="text-classification", config=config)
+    assert result.model.labels == ("bad", "good")
     assert result.model.fresh_parameters == ("head.classifier.weight", "head.classifier.bias")
 
 
@@ -349,12 +348,76 @@ def test_bad_data_is_refused_before_the_first_step(
     assert refused(backbone, examples, task) == message
 
 
-def test_a_surplus_field_of_a_table_does_not_hide_what_is_missing(backbone: str, tmp_path: Path) -> None:
+def test_a_surplus_field_of_a_table_is_refused(backbone: str, tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
-    path.write_text("text,lable\na film,good,and more\n", encoding="utf-8")
-    assert refused(backbone, path) == (
-        "Example 0 has no 'label', which 'text-classification' learns from; it has: text, lable, None"
+    path.write_text("text,label\na film,good\na film,good,and more\n", encoding="utf-8")
+    assert refused(backbone, path) == f"Example 1 of the data file '{path}' has more fields than the header names"
+
+
+def test_an_empty_text_is_refused(backbone: str) -> None:
+    assert (
+        refused(backbone, [*REVIEWS, {"text": " \n", "label": "good"}])
+        == "Example 12 has an empty 'text'; leave it out"
     )
+
+
+def test_texts_longer_than_the_model_are_cut_only_where_that_is_accepted(backbone: str) -> None:
+    """The model takes 19 tokens, two of them special."""
+    fits, long = {"text": "good " * 17, "label": "good"}, {"text": "bad " * 18, "label": "bad"}
+    assert refused(backbone, [fits, long]) == (
+        "Example 1 has more than the model's 19 tokens; shorten them, or accept that they are cut at the end with "
+        "--truncate (truncate=True)"
+    )
+    assert "; shorten them" in refused(backbone, [long, fits, long, long])
+    assert refused(backbone, [long, fits, long, long]).startswith(
+        "Example 0 has more than the model's 19 tokens, and so have 2 others; "
+    )
+    told: list[str] = []
+    config = zoo.FinetuneConfig(max_steps=1, truncate=True)
+    zoo.finetune(backbone, [fits, long], task="text-classification", config=config, say=told.append)
+    assert told == ["labels with one example only: good, bad", "1 of 2 examples are cut at the model's 19 tokens"]
+
+
+def test_a_label_that_only_held_out_examples_have_is_refused(backbone: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        zoo.finetune(backbone, REVIEWS, [*UNSEEN, {"text": "the dog", "label": "other"}], task="text-classification")
+    assert str(raised.value) == (
+        "Among the held-out examples: Example 2 has the label 'other'; the model's labels are: bad, good"
+    )
+
+
+def test_examples_are_held_out_by_seed_where_none_are_given(backbone: str) -> None:
+    config = {"held_out_share": 0.25, "max_steps": 1}
+    first, again, other = (learn(backbone, REVIEWS, **config, data_seed=seed) for seed in (1, 1, 2))
+    assert (first.model.record.examples, first.model.record.evaluated) == (8, 4)
+    assert list(first.metrics) == ["train_loss", "eval_loss", "accuracy"]
+    assert first.metrics == again.metrics
+    assert first.metrics["eval_loss"] != other.metrics["eval_loss"]
+
+
+def test_columns_of_other_names_are_guessed_and_said_or_named(backbone: str) -> None:
+    renamed = [{"review": e["text"], "stars": e["label"], "note": "x"} for e in REVIEWS]
+    told: list[str] = []
+    config = zoo.FinetuneConfig(**FAST | {"max_steps": 2})
+    guessed = zoo.finetune(backbone, renamed, renamed, task="text-classification", config=config, say=told.append)
+    assert told == ["columns guessed: text is 'review', label is 'stars'; name others with --column (columns={...})"]
+    told.clear()
+    named = zoo.FinetuneConfig(**FAST | {"max_steps": 2, "columns": {"text": "review", "label": "stars"}})
+    result = zoo.finetune(backbone, renamed, task="text-classification", config=named, say=told.append)
+    assert told == []
+    plain = learn(backbone, REVIEWS, max_steps=2)
+    for model in (guessed.model, result.model):
+        assert_same_bytes(dict(model.named_parameters()), dict(plain.model.named_parameters()))
+
+
+def test_numbers_of_a_table_are_learnt_as_numbers(backbone: str, tmp_path: Path) -> None:
+    """A table has texts only; one fraction among them tells numbers from names."""
+    (tmp_path / "train.csv").write_text("text,label\na good film,1.5\na bad film,-2\n", encoding="utf-8")
+    (tmp_path / "names.csv").write_text("text,label\na good film,1\na bad film,0\n", encoding="utf-8")
+    numbers = learn(backbone, tmp_path / "train.csv", max_steps=1)
+    assert numbers.model.settings == HeadSettings(("score",), "regression")
+    assert learn(numbers.model, tmp_path / "names.csv", max_steps=1).model is numbers.model
+    assert learn(backbone, tmp_path / "names.csv", max_steps=1).model.labels == ("0", "1")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def _setting_options() -> list[click.Parameter]:
 
     options: list[click.Parameter] = []
     for name, field in FinetuneConfig.model_fields.items():
-        if name == "output_dir":  # --out
+        if name in ("output_dir", "columns"):  # --out, --column
             continue
         flag = f"--{name.replace('_', '-')}"
         usual = "" if field.default is None else f" [default: {str(field.default).lower()}]"
@@ -39,6 +39,15 @@ def _setting_options() -> list[click.Parameter]:
     return options
 
 
+def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """Give the columns of `--column text=sentence`; None where none are named."""
+    pairs = [value.partition("=") for value in values]
+    for name, equals, of_data in pairs:
+        if not (name and equals and of_data):
+            raise click.BadParameter(f"'{name}{equals}{of_data}' is not of the form text=sentence", ctx, param)
+    return {name: of_data for name, _, of_data in pairs} or None
+
+
 def _kind(annotation: Any) -> Any:
     """Give the type of a flag from the annotation of its setting."""
     if get_origin(annotation) is Literal:
@@ -47,6 +56,10 @@ def _kind(annotation: Any) -> Any:
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         return Number() if set(kinds) == {int, float} else _kind(kinds[0])
     return click.BOOL if annotation is bool else annotation
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 class Number(click.ParamType[int | float]):
@@ -68,8 +81,20 @@ class Number(click.ParamType[int | float]):
 
 @click.command("finetune", cls=FinetuneCommand)
 @click.argument("ref", metavar="REF")
-@click.option("--train", required=True, help="Examples: a file of JSON lines, a JSON list, CSV or TSV with a header.")
+@click.option(
+    "--train",
+    required=True,
+    help="Examples: a file (.jsonl, .json, .csv, .tsv, .conll, .txt, .parquet), a folder, or a dataset's name.",
+)
 @click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="TASK=DATA",
+    help="The data's name for a column, such as text=sentence; repeatable. [default: guessed]",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
 @task_option
 @click.option("--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them.")
@@ -104,7 +129,7 @@ def finetune_command(
         step = find_step(out)
         click.echo("no checkpoint yet: from the beginning" if step is None else f"resuming after step {step}", err=True)
     with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch)
+        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=_say)
     commit = push(result.model, push_to) if push_to else None
     if as_json:
         facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}

@@ -101,6 +101,9 @@ class Task(ABC):
     decodes_labels: ClassVar[bool] = False
     """Whether the labels are what a decoder is to write, token by token."""
     columns: ClassVar[tuple[str, ...]] = ()
+    optional_columns: ClassVar[tuple[str, ...]] = ()
+    cuts_long_texts: ClassVar[bool] = True
+    """Whether a text longer than the model loses its end; False where it is read in pieces."""
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     """The labels of every head for this task, where they are not the checkpoint's to name: () for none."""
 
@@ -206,6 +209,13 @@ def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str],
         if absent:
             has = ", ".join(map(str, example))
             raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
+
+
+def check_not_empty(examples: Sequence[Mapping[str, Any]], column: str) -> None:
+    """Refuse examples whose text is empty. Raises InvalidInput."""
+    for index, example in enumerate(examples):
+        if isinstance(example[column], str) and not example[column].strip():
+            raise InvalidInput(f"Example {index} has an empty '{column}'; leave it out")
 
 
 def encode_texts(texts: Sequence[Any], model: Model, *, words: bool = False) -> list[Features]:

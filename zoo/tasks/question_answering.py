@@ -35,6 +35,7 @@ class QuestionAnswering(Task):
 
     name = "question-answering"
     columns = ("question", "context", "answers")
+    cuts_long_texts = False
     fixed_labels = ("start", "end")
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:

@@ -12,7 +12,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
-from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, check_texts, encode_texts
+from zoo.tasks.base import (
+    Features,
+    HeadSettings,
+    Output,
+    Task,
+    check_columns,
+    check_not_empty,
+    check_texts,
+    encode_texts,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -31,6 +40,7 @@ class TextClassification(Task):
 
     name = "text-classification"
     columns = ("text", "label")
+    optional_columns = ("text_pair",)
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
         """labels: int64 (batch,) for a single label; 0/1 (batch, labels) for several; float (batch,) for regression."""
@@ -73,7 +83,7 @@ class TextClassification(Task):
     def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
         """Numbers that are not all whole ask for regression, lists of labels for multi-label; else the labels found."""
         check_columns(examples, self.columns, self.name)
-        values = [example["label"] for example in examples]
+        values = _numbers([example["label"] for example in examples])
         if all(type(value) in (int, float) for value in values) and any(isinstance(value, float) for value in values):
             return HeadSettings(("score",), "regression")
         if all(isinstance(value, list | tuple) for value in values):
@@ -97,6 +107,7 @@ class TextClassification(Task):
         """examples: `text` (and `text_pair`, where there is one) and `label`."""
         check_columns(examples, self.columns, self.name)
         texts = [(e["text"], e["text_pair"]) if e.get("text_pair") is not None else e["text"] for e in examples]
+        check_not_empty(examples, "text")
         features = self.encode(texts, model)
         kind = problem_type(model.settings)
         for feature, example in zip(features, examples, strict=True):
@@ -146,9 +157,23 @@ def _named(values: set[Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
 
 
+def _numbers(labels: Sequence[Any], *, whole: bool = False) -> list[Any]:
+    """Give labels that a table holds as texts as numbers, where all are such and one at least has a fraction.
+
+    whole: whether they are meant as numbers without a fraction too; otherwise 0 and 1 are names.
+    """
+    try:
+        numbers = [float(label) for label in labels if isinstance(label, str)]
+    except ValueError:
+        return list(labels)
+    fractions = whole or any(not number.is_integer() for number in numbers)
+    return numbers if len(numbers) == len(labels) and fractions else list(labels)
+
+
 def _target(label: Any, names: Sequence[str], kind: str, index: int) -> Any:
     """Give the number, or row of 0 and 1, that the loss compares with. Raises InvalidInput."""
     if kind == "regression":
+        (label,) = _numbers([label], whole=True)
         if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
             raise InvalidInput(f"Example {index} has the label {label!r}; regression learns from numbers")
         return float(label)

@@ -38,6 +38,11 @@ class FinetuneConfig(BaseModel):
         except InvalidInput as error:
             raise InvalidInput(f"{error} (in '{path}')") from None
 
+    columns: dict[str, str] = Field({}, description="The data's name for a column of the task's, where it is another")
+    held_out_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of the examples to evaluate on, drawn by seed, where no others are given"
+    )
+    truncate: bool = Field(False, description="Cut texts at the model's longest input, which are refused otherwise")
     epochs: int = Field(3, ge=1, description="Times through the training examples")
     max_steps: int | None = Field(None, ge=1, description="Optimiser steps after which to stop, whatever the epochs")
     batch_size: int = Field(16, ge=1, description="Examples per pass through the model")
