@@ -125,7 +125,8 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
         train += kept
         held_out += given
     if not train or not held_out:
+        lacking = "hold out" if train else "learn from"
         raise InvalidInput(
-            f"Of {len(examples)} examples, a share of {share:g} leaves none to hold out; give more of them"
+            f"Of {len(examples)} examples, a share of {share:g} leaves none to {lacking}; give more of them"
         )
     return train, held_out
