@@ -91,6 +91,7 @@ class Model(nn.Module):
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         *,
+        documents: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Output:
         """Run the backbone and the head.
@@ -98,7 +99,8 @@ class Model(nn.Module):
         input_ids, token_type_ids, decoder_input_ids: int64 (batch, time). attention_mask, decoder_attention_mask: bool
         or 0/1 (batch, time), 1 where to attend; padding may be on either side. Token types are not read where the
         architecture has none. Without decoder_input_ids a decoder reads the labels of text to text, else the input,
-        each one to the right. labels: as the task's loss wants them.
+        each one to the right. documents: int64 (batch, time), which of several texts in a row a token belongs to,
+        counted from 1, 0 in the padding; none attends to another. labels: as the task's loss wants them.
         Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
         """
         longest = self._longest_input
@@ -115,6 +117,7 @@ class Model(nn.Module):
             token_type_ids=token_type_ids,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
+            documents=documents,
         )
         scores = None if self.head is None else self.head(hidden, input_ids, attention_mask)
         output = self._task.output(scores, hidden, labels, self.settings)
@@ -151,6 +154,11 @@ class Model(nn.Module):
     def hidden_size(self) -> int:
         """Width of the last hidden state."""
         return int(self.spec.hidden_size)  # type: ignore[attr-defined]
+
+    @property
+    def keeps_documents_apart(self) -> bool:
+        """Whether several texts may stand in one row of its input, none attending to another."""
+        return "documents" in self._reads
 
     @property
     def writes(self) -> bool:

@@ -112,7 +112,7 @@ def test_metrics_are_printed_a_line_each(run_zoo: Zoo, folder: Path, data: str, 
     arguments = ["--train", data, "--eval", data, "--out", str(tmp_path / "out"), "--max-steps", "2"]
     plain = run_zoo("finetune", str(folder), *arguments)
     result = json.loads(run_zoo("finetune", str(folder), *arguments, "--json").stdout)
-    assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy"]
+    assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy", "f1"]
     lines = [f"{name}: {value:.4f}" for name, value in result["metrics"].items()]
     assert plain.stdout.splitlines() == [*lines, f"saved in {tmp_path / 'out'}"]
 

@@ -1,6 +1,7 @@
 """finetune: small models learn small tasks, reproducibly, and bad data is refused before the first step."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -375,7 +376,9 @@ def test_texts_longer_than_the_model_are_cut_only_where_that_is_accepted(backbon
     told: list[str] = []
     config = zoo.FinetuneConfig(max_steps=1, truncate=True)
     zoo.finetune(backbone, [fits, long], task="text-classification", config=config, say=told.append)
-    assert told == ["labels with one example only: good, bad", "1 of 2 examples are cut at the model's 19 tokens"]
+    assert told == ["labels with one example only: good, bad", "1 of 2 examples are cut at 19 tokens"]
+    with pytest.raises(InvalidInput, match=r"^Example 0 has more than max_length's 7 tokens, and so have 1 others; "):
+        learn(backbone, [fits, long], max_length=7)
 
 
 def test_a_label_that_only_held_out_examples_have_is_refused(backbone: str) -> None:
@@ -390,7 +393,7 @@ def test_examples_are_held_out_by_seed_where_none_are_given(backbone: str) -> No
     config = {"held_out_share": 0.25, "max_steps": 1}
     first, again, other = (learn(backbone, REVIEWS, **config, data_seed=seed) for seed in (1, 1, 2))
     assert (first.model.record.examples, first.model.record.evaluated) == (8, 4)
-    assert list(first.metrics) == ["train_loss", "eval_loss", "accuracy"]
+    assert list(first.metrics) == ["train_loss", "eval_loss", "accuracy", "f1"]
     assert first.metrics == again.metrics
     assert first.metrics["eval_loss"] != other.metrics["eval_loss"]
 
@@ -474,3 +477,17 @@ def test_labels_may_be_the_numbers_of_a_heads_own(tmp_path: Path) -> None:
     assert by_number.model.fresh_parameters == ()
     pairs = zip(by_number.model.parameters(), by_name.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_raw_text_is_learnt_in_full_rows(tmp_path: Path) -> None:
+    """A file of plain text is one text; its pieces fill rows of the model's length, and none is left out."""
+    spec = zoo.make_spec("gpt2", vocab_size=53, n_positions=19, n_embd=24, n_layer=2, n_head=4)
+    zoo.build(spec, "text-generation", seed=3).save(tmp_path / "gpt2")
+    write_tokenizer(tmp_path / "gpt2")
+    (tmp_path / "text.txt").write_text("the cat sat in paris .\nthe dog ran home .\n" * 20, encoding="utf-8")
+    config = zoo.FinetuneConfig(epochs=60, batch_size=4, learning_rate=1e-2)
+    result = zoo.finetune(str(tmp_path / "gpt2"), tmp_path / "text.txt", tmp_path / "text.txt", config=config)
+    # 20 times 11 tokens in pieces of 17, each with its two special tokens
+    assert len(result.losses) == 60 * 4
+    assert result.metrics["perplexity"] < 1.5
+    assert result.metrics["perplexity"] == pytest.approx(math.exp(result.metrics["eval_loss"]), rel=1e-4)

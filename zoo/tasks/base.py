@@ -83,13 +83,21 @@ class Output:
 
 @dataclass
 class Features:
-    """One input as token ids, ready for a batch. source: index of the input; label: as the task's loss wants it."""
+    """One input as token ids, ready for a batch.
+
+    source: index of the input. label: as the task's loss wants it. reference: what the metrics compare an answer with.
+    cut: whether the input lost its end. documents: which of several texts in the row a token belongs to, counted from
+    1; None for one text.
+    """
 
     ids: list[int]
     type_ids: list[int]
     source: int
     encoding: Any = None
     label: Any = None
+    reference: Any = None
+    cut: bool = False
+    documents: list[int] | None = None
 
 
 class Task(ABC):
@@ -102,8 +110,6 @@ class Task(ABC):
     """Whether the labels are what a decoder is to write, token by token."""
     columns: ClassVar[tuple[str, ...]] = ()
     optional_columns: ClassVar[tuple[str, ...]] = ()
-    cuts_long_texts: ClassVar[bool] = True
-    """Whether a text longer than the model loses its end; False where it is read in pieces."""
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     """The labels of every head for this task, where they are not the checkpoint's to name: () for none."""
 
@@ -129,20 +135,40 @@ class Task(ABC):
         """Tell whether a head with the settings `own` can learn from data that asks for `wanted`, as it is."""
         return set(wanted.labels) <= set(own.labels)
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
-        """Turn training examples into features with labels. Raises InvalidInput."""
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
+        """Turn training examples into features with labels. Raises InvalidInput.
+
+        max_length: the most tokens of one text; None for no limit.
+        """
         raise InvalidInput(f"The task '{self.name}' cannot be trained; choose one that has labels")
 
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """Give the labels of a batch whose rows are padded to `length`: by default one number a text."""
         return torch.tensor([feature.label for feature in features])
 
+    def length(self, feature: Features) -> int:
+        """Give how many tokens of a feature go through the model."""
+        return len(feature.ids)
+
     def weight(self, labels: Tensor) -> int:
         """Give how many terms the loss over a batch's labels is the mean of: by default one a text."""
         return len(labels)
 
+    def smooth(self, output: Output, labels: Tensor, share: float) -> Tensor:
+        """Give the loss with smoothed labels. share: of the probability that all labels have alike.
+
+        Only tasks whose labels a decoder writes have it.
+        """
+        raise NotImplementedError
+
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
         """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""
+        return None
+
+    def records(self, features: Sequence[Features], model: Model, batch_size: int) -> list[Any] | None:
+        """Give the records where answers are written, not read off one pass; None where `record` gives them."""
         return None
 
     def measure(self, records: Sequence[Any]) -> dict[str, float]:
@@ -218,10 +244,12 @@ def check_not_empty(examples: Sequence[Mapping[str, Any]], column: str) -> None:
             raise InvalidInput(f"Example {index} has an empty '{column}'; leave it out")
 
 
-def encode_texts(texts: Sequence[Any], model: Model, *, words: bool = False) -> list[Features]:
-    """Encode texts, pairs or lists of words, one feature each, truncated to the model's longest input."""
-    encodings = tokenizer_of(model).encode(texts, max_length=model.max_length, words=words)
-    return [Features(e.ids, e.type_ids, source, e) for source, e in enumerate(encodings)]
+def encode_texts(
+    texts: Sequence[Any], model: Model, *, words: bool = False, max_length: int | None = None
+) -> list[Features]:
+    """Encode texts, pairs or lists of words, one feature each, cut at max_length or else the model's longest input."""
+    encodings = tokenizer_of(model).encode(texts, max_length=max_length or model.max_length, words=words)
+    return [Features(e.ids, e.type_ids, source, e, cut=bool(e.overflowing)) for source, e in enumerate(encodings)]
 
 
 def with_labels(features: Sequence[Features]) -> list[Features]:
@@ -230,7 +258,10 @@ def with_labels(features: Sequence[Features]) -> list[Features]:
 
 
 def collate(features: Sequence[Features], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
-    """Pad features on the right to the longest: input_ids, token_type_ids (int64) and attention_mask (bool), (batch, time)."""
+    """Pad features on the right to the longest: input_ids, token_type_ids (int64) and attention_mask (bool), (batch, time).
+
+    Where a row holds several texts, documents (int64) says which token is of which, 0 in the padding.
+    """
     length = max(len(feature.ids) for feature in features)
     ids = torch.full((len(features), length), pad_token_id)
     types = torch.zeros((len(features), length), dtype=torch.int64)
@@ -240,7 +271,14 @@ def collate(features: Sequence[Features], pad_token_id: int, device: torch.devic
         ids[row, :count] = torch.tensor(feature.ids)
         types[row, :count] = torch.tensor(feature.type_ids)
         mask[row, :count] = True
-    return {"input_ids": ids.to(device), "token_type_ids": types.to(device), "attention_mask": mask.to(device)}
+    inputs = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+    if any(feature.documents is not None for feature in features):
+        documents = mask.long()
+        for row, feature in enumerate(features):
+            if feature.documents is not None:
+                documents[row, : len(feature.ids)] = torch.tensor(feature.documents)
+        inputs["documents"] = documents
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def batches(features: Sequence[Features], batch_size: int) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
+from zoo.tasks import metrics
 from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class QuestionAnswering(Task):
 
     name = "question-answering"
     columns = ("question", "context", "answers")
-    cuts_long_texts = False
     fixed_labels = ("start", "end")
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
@@ -54,9 +54,13 @@ class QuestionAnswering(Task):
             raise InvalidInput("One question was given where a list of them is expected; write [question]")
         if not inputs:
             return []
+        return self._windows(inputs, model, model.max_length)
+
+    @staticmethod
+    def _windows(inputs: Sequence[Any], model: Model, longest: int | None) -> list[Features]:
+        """Give a feature for each window of at most `longest` tokens."""
         pairs = [_pair(value, index) for index, value in enumerate(inputs)]
         tokenizer = tokenizer_of(model)
-        longest = model.max_length
         window = None
         if longest is not None:
             # The question is kept whole, so it must leave room for a window of the context.
@@ -84,13 +88,15 @@ class QuestionAnswering(Task):
                 best[feature.source] = answer
         return [best[source] for source in range(len(inputs))]
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """examples: `question`, `context` and `answers` ({"text": [...], "answer_start": [...]}, the first counts).
 
         A window without the whole answer learns to point at the first token.
         """
         check_columns(examples, self.columns, self.name)
-        features = self.encode(examples, model)
+        features = self._windows(examples, model, max_length)
         for feature in features:
             answers = examples[feature.source]["answers"]
             try:
@@ -111,17 +117,23 @@ class QuestionAnswering(Task):
                 and feature.encoding.offsets[inside[-1]][1] >= end
             )
             feature.label = [inside[0], inside[-1]] if whole else [0, 0]
+            feature.reference = examples[feature.source]["context"], list(answers["text"])
         return features
 
-    def record(self, feature: Features, row: Output, settings: HeadSettings) -> bool:
-        """Whether first and last position are both right."""
-        assert row.start_logits is not None and row.end_logits is not None
-        found = [int(row.start_logits.argmax()), int(row.end_logits.argmax())]
-        return bool(found == feature.label)
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, Answer, list[str]]:
+        """The question that a window is of, the window's likeliest answer, and the right ones."""
+        context, right = feature.reference
+        return feature.source, _best_span(feature, row, context), right
 
-    def measure(self, records: Sequence[bool]) -> dict[str, float]:
-        """exact: the share of windows whose first and last position are both right."""
-        return {"exact": sum(records) / max(len(records), 1)}
+    def measure(self, records: Sequence[tuple[int, Answer, list[str]]]) -> dict[str, float]:
+        """exact and f1 of the likeliest answer over each question's windows. See zoo.tasks.metrics."""
+        best: dict[int, tuple[Answer, list[str]]] = {}
+        for source, answer, right in records:
+            if source not in best or answer.score > best[source][0].score:
+                best[source] = answer, right
+        return metrics.answers_in_text(
+            [answer.text for answer, _ in best.values()], [right for _, right in best.values()]
+        )
 
 
 def _pair(value: Any, index: int) -> tuple[str, str]:

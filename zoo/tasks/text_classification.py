@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
+from zoo.tasks import metrics
 from zoo.tasks.base import (
     Features,
     HeadSettings,
@@ -60,9 +61,13 @@ class TextClassification(Task):
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts, or pairs of texts as tuples. Longer than the model are cut at the end."""
+        self._check(inputs)
+        return encode_texts(inputs, model)
+
+    @staticmethod
+    def _check(inputs: Sequence[Any]) -> None:
         if isinstance(inputs, str) or not all(_is_pair(text) for text in inputs):
             check_texts(inputs)
-        return encode_texts(inputs, model)
 
     def interpret(
         self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
@@ -103,12 +108,15 @@ class TextClassification(Task):
             return True
         return set(wanted.labels) <= {str(number) for number in range(len(own.labels))}
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """examples: `text` (and `text_pair`, where there is one) and `label`."""
         check_columns(examples, self.columns, self.name)
         texts = [(e["text"], e["text_pair"]) if e.get("text_pair") is not None else e["text"] for e in examples]
         check_not_empty(examples, "text")
-        features = self.encode(texts, model)
+        self._check(texts)
+        features = encode_texts(texts, model, max_length=max_length)
         kind = problem_type(model.settings)
         for feature, example in zip(features, examples, strict=True):
             feature.label = _target(example["label"], model.labels, kind, feature.source)
@@ -130,10 +138,12 @@ class TextClassification(Task):
                 return int(row.logits.argmax()), feature.label
 
     def measure(self, records: Sequence[tuple[Any, Any]]) -> dict[str, float]:
-        """accuracy (multi-label: of whole sets); for regression the mean squared error."""
-        if any(isinstance(answer, float) for answer, _ in records):
-            return {"mse": sum((answer - label) ** 2 for answer, label in records) / len(records)}
-        return {"accuracy": sum(answer == label for answer, label in records) / max(len(records), 1)}
+        """accuracy (multi-label: of whole sets) and f1; for regression mse and correlations. See zoo.tasks.metrics."""
+        answers, labels = [answer for answer, _ in records], [label for _, label in records]
+        if isinstance(answers[0], float):
+            return metrics.regression(answers, labels)
+        measure = metrics.several_labels if isinstance(answers[0], tuple) else metrics.classification
+        return measure(answers, labels)
 
 
 def problem_type(settings: HeadSettings, labels: Tensor | None = None) -> str:

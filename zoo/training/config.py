@@ -43,6 +43,9 @@ class FinetuneConfig(BaseModel):
         0.0, ge=0, lt=1, description="Share of the examples to evaluate on, drawn by seed, where no others are given"
     )
     truncate: bool = Field(False, description="Cut texts at the model's longest input, which are refused otherwise")
+    max_length: int | None = Field(
+        None, ge=4, description="Tokens at which texts are cut, split or packed, below the model's longest input"
+    )
     epochs: int = Field(3, ge=1, description="Times through the training examples")
     max_steps: int | None = Field(None, ge=1, description="Optimiser steps after which to stop, whatever the epochs")
     batch_size: int = Field(16, ge=1, description="Examples per pass through the model")
@@ -61,6 +64,9 @@ class FinetuneConfig(BaseModel):
     weight_decay: float = Field(0.01, ge=0, description="Decay of matrices; biases and norms are left alone")
     max_gradient_norm: float = Field(
         1.0, gt=0, description="Norm to which larger gradients are scaled down; inf: they are not"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of the probability given to all tokens alike, for tasks that write"
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: matrix products in bfloat16 (autocast), weights and optimiser as they are"

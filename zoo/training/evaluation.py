@@ -25,7 +25,7 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], config: Fin
     model.eval()
     try:
         with torch.inference_mode():
-            for batch in group(range(len(features)), [len(feature.ids) for feature in features], config):
+            for batch in group(range(len(features)), [task.length(feature) for feature in features], config):
                 chosen = [features[index] for index in batch]
                 inputs = collate(chosen, model.pad_token_id, model.device)
                 labels = task.collate_labels(chosen, inputs["input_ids"].shape[1], model.settings).to(model.device)
@@ -33,11 +33,13 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], config: Fin
                     output = model(**inputs, labels=labels)
                 count = task.weight(labels)
                 loss, weight = loss + float(output.loss) * count, weight + count
-                for index, row in zip(batch, split_rows(output, chosen), strict=True):
-                    records[index] = task.record(features[index], row, model.settings)
+                if not task.decodes_labels:
+                    for index, row in zip(batch, split_rows(output, chosen), strict=True):
+                        records[index] = task.record(features[index], row, model.settings)
     finally:
         model.train(was_training)
-    return {"eval_loss": loss / max(weight, 1), **task.measure(records)}
+    written = task.records(features, model, config.batch_size)
+    return {"eval_loss": loss / max(weight, 1), **task.measure(records if written is None else written)}
 
 
 def autocast(model: Model, config: FinetuneConfig) -> torch.autocast:

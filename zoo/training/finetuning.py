@@ -59,7 +59,7 @@ def finetune(
     config = config or FinetuneConfig()
     _check_wishes(config, eval is not None, resume)
     run = prepare(model_or_ref, train, eval, task, config, say)
-    training = loop.Run(run.model, config, count_steps([len(feature.ids) for feature in run.features], config))
+    training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
     host.notify("zoo_training_started", run=training)
     state = _trained(training, run, watch)
     measured = state.best_evaluation()

@@ -52,7 +52,7 @@ def train(
     Where settings ask for evaluations on the way, the model ends with the weights of the best one.
     """
     config = run.config
-    lengths = [len(feature.ids) for feature in features]
+    lengths = [task.length(feature) for feature in features]
     chosen: list[list[Features]] = []
     with _prepared(run):
         state = State(run.model, make_optimizer(run.model, config))
@@ -86,7 +86,8 @@ def _take_step(state: State, task: Task, batches: Sequence[Sequence[Features]], 
     total = torch.zeros((), device=state.model.device)
     for (inputs, labels), weight in zip(collated, weights, strict=True):
         with autocast(state.model, config):
-            loss = state.model(**inputs, labels=labels).loss
+            output = state.model(**inputs, labels=labels)
+            loss = task.smooth(output, labels, config.label_smoothing) if config.label_smoothing else output.loss
         part = loss * (weight / sum(weights))
         torch.autograd.backward(part)
         total += part.detach()

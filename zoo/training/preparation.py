@@ -12,6 +12,7 @@ from zoo.loading import load
 from zoo.model import Model
 from zoo.tasks import get_task
 from zoo.tasks.base import Features, Task
+from zoo.tasks.metrics import require_metrics
 from zoo.training.columns import choose_columns, rename
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Purpose, Source, hold_out, read_examples
@@ -54,6 +55,12 @@ def prepare(
         examples, held_out = hold_out(examples, config.held_out_share, seed)
     _tell_of_rare_labels(examples, say)
     model = model_or_ref if isinstance(model_or_ref, Model) else _loaded(model_or_ref, found, examples, config)
+    if held_out:
+        require_metrics()
+    if config.label_smoothing and not found.decodes_labels:
+        raise InvalidInput(
+            f"label_smoothing is {config.label_smoothing:g}; '{found.name}' learns without it, so it would be 0"
+        )
     features = _encode(examples, found, model, config, say)
     if not features:
         raise InvalidInput("No example holds anything to learn from: all are empty")
@@ -115,16 +122,19 @@ def _loaded(ref: str | Path, task: Task, examples: Sequence[Example], config: Fi
 
 def _encode(examples: Sequence[Example], task: Task, model: Model, config: FinetuneConfig, say: Say) -> list[Features]:
     """Give the features of examples. Raises InvalidInput, also for texts longer than the model."""
-    features = task.encode_examples(examples, model)
-    cut = [f.source for f in features if task.cuts_long_texts and f.encoding is not None and f.encoding.overflowing]
+    limits = [limit for limit in (model.max_length, config.max_length) if limit is not None]
+    longest = min(limits, default=None)
+    features = task.encode_examples(examples, model, longest)
+    cut = [feature.source for feature in features if feature.cut]
     if cut and not config.truncate:
+        whose = "the model's" if longest == model.max_length else "max_length's"
         raise InvalidInput(
-            f"Example {cut[0]} has more than the model's {model.max_length} tokens"
+            f"Example {cut[0]} has more than {whose} {longest} tokens"
             + (f", and so have {len(cut) - 1} others" if len(cut) > 1 else "")
             + "; shorten them, or accept that they are cut at the end with --truncate (truncate=True)"
         )
     if cut:
-        say(f"{len(cut)} of {len(examples)} examples are cut at the model's {model.max_length} tokens")
+        say(f"{len(cut)} of {len(examples)} examples are cut at {longest} tokens")
     return features
 
 
