@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.generation.decoding import Generated
     from zoo.specs import Spec
-    from zoo.tasks.feature_extraction import PoolingMode
+    from zoo.tasks.base import PoolingMode
     from zoo.tokenization import Tokenizer
 
 

@@ -19,6 +19,7 @@ from tests.checkpoints import (
     write_lookup,
     write_tokenizer,
 )
+from tests.training.samples import make_dropless
 from zoo.errors import InvalidInput
 from zoo.tasks.base import HeadSettings
 
@@ -339,7 +340,7 @@ def refused(ref: Any, examples: Any, task: str | None = "text-classification") -
         (
             None,
             [{"text": "a"}],
-            "The task 'feature-extraction' cannot be trained; choose one that has labels",
+            "Example 0 has no 'positive', which 'feature-extraction' learns from; it has: text",
         ),
     ],
 )
@@ -491,3 +492,15 @@ def test_raw_text_is_learnt_in_full_rows(tmp_path: Path) -> None:
     assert len(result.losses) == 60 * 4
     assert result.metrics["perplexity"] < 1.5
     assert result.metrics["perplexity"] == pytest.approx(math.exp(result.metrics["eval_loss"]), rel=1e-4)
+
+
+def test_texts_that_belong_together_are_learnt_to_be_alike(backbone: str) -> None:
+    pairs = [("cat", "dog"), ("good", "bad"), ("home", "paris"), ("anna", "karin"), ("ran", "sat"), ("very", "not")]
+    examples = [{"text": f"the {one}", "positive": f"a {other} !"} for one, other in pairs]
+    model = make_dropless("feature-extraction", initializer_range=0.2)
+    model.tokenizer = zoo.load(backbone).tokenizer
+    config = zoo.FinetuneConfig(epochs=60, batch_size=6, learning_rate=1e-3, warmup_steps=0.1)
+    result = zoo.finetune(model, examples, examples, config=config)
+    assert result.losses[-1] < result.losses[0] / 10
+    assert list(result.metrics) == ["train_loss", "eval_loss", "recall@1", "recall@10", "mrr"]
+    assert result.metrics["recall@1"] == result.metrics["mrr"] == 1.0

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from zoo.tokenization import Tokenizer
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+PoolingMode = Literal["mean", "cls", "max", "mean_sqrt_len"]
 IGNORED_LABEL = -100  # a position that takes no part in the loss: torch's own default
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """What a head's outputs mean: the name of each, and whether they exclude each other."""
+    """What a head's outputs mean: the name of each, and whether they exclude each other.
+
+    pooling: how one vector is made of a text where vectors are learnt.
+    """
 
     labels: tuple[str, ...] = ()
     problem_type: ProblemType | None = None
+    pooling: PoolingMode = "mean"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -147,6 +152,14 @@ class Task(ABC):
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """Give the labels of a batch whose rows are padded to `length`: by default one number a text."""
         return torch.tensor([feature.label for feature in features])
+
+    def settings_to_train(self, model: Model) -> HeadSettings:
+        """Give the settings of a model's head while it learns: its own, unless the checkpoint says more."""
+        return model.settings
+
+    def rows(self, features: Sequence[Features]) -> list[Features]:
+        """Give the rows that go through the model for the features of a batch: one each by default."""
+        return list(features)
 
     def length(self, feature: Features) -> int:
         """Give how many tokens of a feature go through the model."""

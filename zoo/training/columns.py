@@ -9,7 +9,20 @@ from zoo.tasks.base import Task
 from zoo.training.files import Example
 
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "text": ("sentence", "review", "content", "document", "body", "tweet", "comment", "sentence1", "premise"),
+    "text": (
+        "anchor",
+        "query",
+        "sentence",
+        "review",
+        "content",
+        "document",
+        "body",
+        "tweet",
+        "comment",
+        "sentence1",
+        "premise",
+    ),
+    "positive": ("answer", "passage", "pair", "sentence2", "hypothesis", "text_pair"),
     "text_pair": ("sentence2", "hypothesis"),
     "label": ("labels", "target", "class", "category", "sentiment", "stars", "score"),
     "tokens": ("words",),

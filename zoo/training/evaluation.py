@@ -19,7 +19,8 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], config: Fin
     Batches and precision are those of the settings; each answer is reduced to its record at once, so that memory does
     not grow with the answers.
     """
-    records: list[Any] = [None] * len(features)
+    written = task.records(features, model, config.batch_size)
+    records: list[Any] = [None] * len(features) if written is None else written
     loss, weight = 0.0, 0
     was_training = model.training
     model.eval()
@@ -27,19 +28,18 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], config: Fin
         with torch.inference_mode():
             for batch in group(range(len(features)), [task.length(feature) for feature in features], config):
                 chosen = [features[index] for index in batch]
-                inputs = collate(chosen, model.pad_token_id, model.device)
+                inputs = collate(task.rows(chosen), model.pad_token_id, model.device)
                 labels = task.collate_labels(chosen, inputs["input_ids"].shape[1], model.settings).to(model.device)
                 with autocast(model, config):
                     output = model(**inputs, labels=labels)
                 count = task.weight(labels)
                 loss, weight = loss + float(output.loss) * count, weight + count
-                if not task.decodes_labels:
+                if written is None:
                     for index, row in zip(batch, split_rows(output, chosen), strict=True):
                         records[index] = task.record(features[index], row, model.settings)
     finally:
         model.train(was_training)
-    written = task.records(features, model, config.batch_size)
-    return {"eval_loss": loss / max(weight, 1), **task.measure(records if written is None else written)}
+    return {"eval_loss": loss / max(weight, 1), **task.measure(records)}
 
 
 def autocast(model: Model, config: FinetuneConfig) -> torch.autocast:

@@ -129,7 +129,7 @@ def _check_weights(state: State, config: FinetuneConfig) -> None:
 
 
 def _collate(task: Task, batch: Sequence[Features], model: Model) -> tuple[dict[str, Tensor], Tensor]:
-    inputs = collate(batch, model.pad_token_id, model.device)
+    inputs = collate(task.rows(batch), model.pad_token_id, model.device)
     labels = task.collate_labels(batch, inputs["input_ids"].shape[1], model.settings)
     return inputs, labels.to(model.device)
 

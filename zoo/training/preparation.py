@@ -61,6 +61,7 @@ def prepare(
         raise InvalidInput(
             f"label_smoothing is {config.label_smoothing:g}; '{found.name}' learns without it, so it would be 0"
         )
+    model.settings = found.settings_to_train(model)
     features = _encode(examples, found, model, config, say)
     if not features:
         raise InvalidInput("No example holds anything to learn from: all are empty")
