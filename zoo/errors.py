@@ -283,6 +283,17 @@ class TrainingDiverged(ZooError):
         )
 
 
+class AdapterMismatch(ZooError):
+    """An adapter was learnt beside other weights than those it is to be put on."""
+
+    def __init__(self, path: Path, base: str | None, given: str) -> None:
+        self.path, self.base, self.given = path, base, given
+        super().__init__(
+            f"The adapter in '{path}' was learnt beside other weights than those of '{given}': their digests differ. "
+            f"Load the base that it names: {base or 'none'}"
+        )
+
+
 class CheckpointNotSaved(ZooError):
     """The state of a training run could not be written."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo import host
+from zoo.adapters import apply_adapter, check_base, read_adapter
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.canary import read_canary
 from zoo.checkpoint.fitting import Fit, fill, fit, place
@@ -47,6 +48,7 @@ def load(
     ignore_config_keys: Collection[str] = (),
     seed: int = 0,
     verify: bool = False,
+    adapter: str | Path | None = None,
 ) -> Model:
     """Give a model from a checkpoint, every tensor accounted for, ready to predict.
 
@@ -55,12 +57,19 @@ def load(
     name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
     ignore_config_keys: unknown keys of config.json to accept.
+    adapter: a folder with what LoRA learnt beside these weights; task and labels are the adapter's then.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput, and with `verify` CanaryMismatch, CanaryMissing.
+    InvalidInput, with `adapter` AdapterMismatch, and with `verify` CanaryMismatch, CanaryMissing.
     """
+    learnt = None if adapter is None else read_adapter(adapter)
+    if learnt is not None:
+        task = task or learnt.task
+        labels = learnt.settings.labels if labels is None and learnt.settings else labels
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
+    if learnt is not None:
+        check_base(learnt, checkpoint)
     config = read_config(checkpoint.path)
     architecture = find_architecture(config, checkpoint)
     weights = open_weights(checkpoint.path)
@@ -75,6 +84,8 @@ def load(
     model.tokenizer = load_tokenizer(checkpoint.path)
     if verify:
         verify_model(model, wanted_dtype, ignore_config_keys)
+    if learnt is not None:
+        apply_adapter(model, learnt)
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
 

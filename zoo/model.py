@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.checkpoint.fitting import Fit
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.generation.decoding import Generated
+    from zoo.lora import LoraConfig
     from zoo.specs import Spec
     from zoo.tasks.base import PoolingMode
     from zoo.tokenization import Tokenizer
@@ -50,7 +51,7 @@ class Model(nn.Module):
 
     spec, architecture, task (a name), labels: what it is. tokenizer: None where the checkpoint has none.
     checkpoint: where its weights came from, None for a model built at random. fresh_parameters: the names of parameters
-    that no checkpoint filled.
+    that no checkpoint filled. adapter: the settings of what was learnt beside its weights, None for nothing.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Model(nn.Module):
         self.fit: Fit | None = None
         self.fresh_parameters: tuple[str, ...] = ()
         self.record: TrainingRecord | None = None
+        self.adapter: LoraConfig | None = None
         self._task = get_task(task)
         self._longest_input = spec.longest_input
         self._takes = tuple(inspect.signature(backbone.forward).parameters)
@@ -275,8 +277,15 @@ class Model(nn.Module):
     def save(self, folder: str | Path, max_shard_size: str = "5GB") -> None:
         """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.
 
+        Of a model with an adapter it is the adapter alone, in PEFT's format, beside the digests of its base.
         max_shard_size: the largest file of weights, such as "500MB".
         """
         from zoo.saving import save
 
         save(self, Path(folder), max_shard_size)
+
+    def merge_adapter(self) -> None:
+        """Add what an adapter learnt to the weights: the model is an ordinary one again. Raises InvalidInput without one."""
+        from zoo.adapters import merge
+
+        merge(self)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoo.errors import InvalidInput
+from zoo.lora import LoraConfig
 
 
 class FinetuneConfig(BaseModel):
@@ -34,7 +35,7 @@ class FinetuneConfig(BaseModel):
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InvalidInput(f"The settings '{path}' are not valid TOML ({error})") from None
         try:
-            return cls(**content | settings)
+            return cls(**_joined(content, settings))
         except InvalidInput as error:
             raise InvalidInput(f"{error} (in '{path}')") from None
 
@@ -83,6 +84,7 @@ class FinetuneConfig(BaseModel):
         le=1,
         description="Factor of the learning rate from each layer to the one below (Howard & Ruder 2018)",
     )
+    lora: LoraConfig | None = Field(None, description="Learn small matrices beside the weights, which stay as they are")
     eval_steps: int | None = Field(
         None, ge=1, description="Steps between evaluations, the best one's weights are kept; left out: one, at the end"
     )
@@ -113,6 +115,16 @@ class FinetuneConfig(BaseModel):
         if value is not None and info.data.get("eval_steps") is None:
             raise ValueError("it counts evaluations, so eval_steps would say when they are")
         return value
+
+
+def _joined(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Give both, the latter before the former, in tables too."""
+    tables = {
+        key: {**content[key], **value}
+        for key, value in settings.items()
+        if isinstance(value, dict) and isinstance(content.get(key), dict)
+    }
+    return {**content, **settings, **tables}
 
 
 def _problems(error: ValidationError) -> str:

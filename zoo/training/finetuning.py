@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo import host
+from zoo.adapters import CONFIG_FILE as ADAPTER_FILE
+from zoo.adapters import attach
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import InvalidInput, TrainingDiverged, UnfinishedRun
 from zoo.model import Model, TrainingRecord
@@ -46,7 +48,7 @@ def finetune(
     watch: loop.Watch = lambda step, steps, loss: None,
     say: Say = lambda text: None,
 ) -> FinetuneResult:
-    """Fine-tune a model on examples, all parameters of it.
+    """Fine-tune a model on examples: all parameters of it, or with LoRA small matrices beside them.
 
     model_or_ref: a Model, which is trained in place, or a reference, whose head is made for the labels in the data.
     train, eval: see zoo.training.data.read_examples; columns are the task's, or named and guessed (see
@@ -59,12 +61,16 @@ def finetune(
     config = config or FinetuneConfig()
     _check_wishes(config, eval is not None, resume)
     run = prepare(model_or_ref, train, eval, task, config, say)
+    if config.lora is not None:
+        attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
     training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
     host.notify("zoo_training_started", run=training)
     state = _trained(training, run, watch)
     measured = state.best_evaluation()
     metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
     result = FinetuneResult(run.model, metrics, None, config.output_dir, tuple(state.losses))
+    if config.lora is not None and config.lora.merge:
+        run.model.merge_adapter()
     host.notify("zoo_training_finished", run=training, result=result)
     run.model.record = _record(result, config, run)
     if config.output_dir is not None:
@@ -88,7 +94,8 @@ def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None
     step = find_step(config.output_dir)
     if step is not None and not resume:
         raise UnfinishedRun(config.output_dir, step)
-    if step is None and resume and (config.output_dir / CONFIG_FILE).is_file():
+    finished = any((config.output_dir / name).is_file() for name in (CONFIG_FILE, ADAPTER_FILE))
+    if step is None and resume and finished:
         raise InvalidInput(
             f"'{config.output_dir}' holds a finished result and no checkpoint to go on from; to train anew, do not resume"
         )

@@ -22,6 +22,7 @@ ORDERING = (
     "accumulation",
     "frozen_layers",
     "layer_decay",
+    "lora",
     "seed",
     "data_seed",
 )
@@ -37,7 +38,7 @@ def origin_of(
         weights.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
         weights.update(_content(parameter.detach()))
     return {
-        **{name: getattr(config, name) for name in ORDERING},
+        **config.model_dump(mode="json", include=set(ORDERING)),
         "task": model.task,
         "weights": weights.hexdigest(),
         "examples": _digest(features),
