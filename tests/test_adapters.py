@@ -19,7 +19,7 @@ from tests.checkpoints import (
 )
 from tests.generation.samples import BART, GPT2, T5, write
 from zoo.adapters import attach
-from zoo.errors import AdapterMismatch, InvalidInput
+from zoo.errors import AdapterMismatch, InvalidInput, PushRefused
 from zoo.layers.lora import LoraLinear
 from zoo.lora import LoraConfig
 
@@ -225,6 +225,15 @@ def test_a_merged_result_is_an_ordinary_checkpoint(backbone: Path, tmp_path: Pat
     oracle = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
     with torch.no_grad():
         torch.testing.assert_close(oracle(IDS).logits, model(IDS).logits, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_is_not_pushed_as_a_checkpoint(hub: Any, backbone: Path) -> None:
+    with pytest.raises(PushRefused) as raised:
+        zoo.push(adapt(backbone, None).model, "me/adapted", endpoint=hub.endpoint, token=hub.token)
+    assert str(raised.value) == (
+        "The push to 'me/adapted' was refused: the model has an adapter beside its weights; merge it with "
+        "model.merge_adapter(). Nothing was uploaded"
+    )
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+import zoo
 from tests.cli.conftest import Zoo
 from zoo.training.checkpoints import find_step
 from zoo.training.config import FinetuneConfig
@@ -40,7 +41,7 @@ def test_flags_go_before_the_settings_of_a_file(run_zoo: Zoo, folder: Path, data
 def test_every_setting_has_a_flag_with_its_description_and_default(run_zoo: Zoo) -> None:
     shown = " ".join(run_zoo("finetune", "--help").stdout.split())
     for name, field in FinetuneConfig.model_fields.items():
-        if name not in ("output_dir", "columns"):
+        if name not in ("output_dir", "columns", "lora"):
             usual = "" if field.default is None else f" [default: {str(field.default).lower()}]"
             assert f"--{name.replace('_', '-')} " in shown
             assert f" {field.description}.{usual}".replace("- ", "-") in shown.replace("- ", "-"), name
@@ -69,6 +70,26 @@ def test_a_dataset_of_the_hub_is_read_by_its_name_and_columns_are_named_by_flags
     assert (
         wrong.stderr.splitlines()[-1] == "Error: Invalid value for '--column': 'film' is not of the form text=sentence"
     )
+
+
+def test_lora_is_asked_for_by_any_of_its_flags_and_answers_beside_its_base(
+    run_zoo: Zoo, folder: Path, data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "adapter"
+    (tmp_path / "settings.toml").write_text("epochs = 9\n[lora]\nrank = 2\nalpha = 3.0\n")
+    arguments = ["finetune", str(folder), "--train", data, "--out", str(out)]
+    done = run_zoo(*arguments, "--config", str(tmp_path / "settings.toml"), "--lora-targets", "feedforward.up")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["target_modules"]) == (
+        2, 3.0, ["bert.encoder.layer.0.intermediate.dense", "bert.encoder.layer.1.intermediate.dense"],
+    )  # fmt: skip
+    answered = run_zoo("run", str(folder), "good film", "--adapter", str(out), "--json")
+    expected = zoo.load(folder, adapter=out).predict(["good film"])[0]
+    assert json.loads(answered.stdout)[0]["output"] == {"label": expected.label, "score": expected.score}
+    pushed = run_zoo(*arguments, "--lora-rank", "2", "--push", "me/adapted")
+    assert pushed.returncode == 2
+    assert pushed.stderr.splitlines()[-1] == "Error: --push takes whole checkpoints; with LoRA add --lora-merge"
 
 
 def test_what_is_guessed_is_said(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:

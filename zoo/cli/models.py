@@ -11,6 +11,7 @@ from zoo.cli.output import inputs, json_option, print_json, revision_option, tra
 task_option = click.option("--task", help="Task; the checkpoint's own if left out.")
 device_option = click.option("--device", help="Device, such as cpu or cuda:1; a GPU where there is one if left out.")
 dtype_option = click.option("--dtype", help="Dtype of the weights, such as bfloat16; the checkpoint's own if left out.")
+adapter_option = click.option("--adapter", help="Folder with what LoRA learnt beside the checkpoint.")
 ignore_option = click.option(
     "--ignore-config-key",
     "ignore_config_keys",
@@ -47,6 +48,7 @@ def _load(ref: str, task: str | None, **options: Any) -> Any:
 @click.option("--seed", type=int, help="For tasks that write: of the draws.")
 @click.option("--batch-size", default=32, show_default=True, help="Texts at once.")
 @revision_option
+@adapter_option
 @device_option
 @dtype_option
 @ignore_option
@@ -103,6 +105,7 @@ def _line(answer: dict[str, Any]) -> str:
 @click.option("--normalize/--no-normalize", default=None, help="To length 1, or not; the checkpoint's own if left out.")
 @click.option("--batch-size", default=32, show_default=True, help="Texts at once.")
 @revision_option
+@adapter_option
 @device_option
 @dtype_option
 @ignore_option

@@ -11,6 +11,8 @@ import click
 from zoo.cli.models import task_option
 from zoo.cli.output import json_option, print_json, step_progress
 
+_ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
+
 
 class FinetuneCommand(click.Command):
     """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
@@ -22,21 +24,35 @@ class FinetuneCommand(click.Command):
 
 
 def _setting_options() -> list[click.Parameter]:
+    from zoo.lora import LoraConfig
     from zoo.training.config import FinetuneConfig
 
-    options: list[click.Parameter] = []
-    for name, field in FinetuneConfig.model_fields.items():
-        if name in ("output_dir", "columns"):  # --out, --column
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        usual = "" if field.default is None else f" [default: {str(field.default).lower()}]"
-        kind = _kind(field.annotation)
-        flags = f"{flag}/--no-{flag[2:]}" if kind is click.BOOL else flag
-        is_flag = True if kind is click.BOOL else None
-        options.append(
-            click.Option([flags], type=kind, is_flag=is_flag, default=None, help=f"{field.description}.{usual}")
-        )
-    return options
+    own = {name: field for name, field in FinetuneConfig.model_fields.items() if name not in _ELSEWHERE}
+    options = [_option(name, field) for name, field in own.items()]
+    return options + [_option(f"lora_{name}", field) for name, field in LoraConfig.model_fields.items()]
+
+
+def _option(name: str, field: Any) -> click.Parameter:
+    """Give the flag of a setting; left out, it is None."""
+    flag = f"--{name.replace('_', '-')}"
+    usual = "" if field.default is None else f" [default: {_shown(field.default)}]"
+    kind = _kind(field.annotation)
+    text = f"{field.description}.{usual}"
+    if kind is click.BOOL:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], is_flag=True, default=None, help=text)
+    several = isinstance(field.default, tuple)
+    return click.Option([flag], type=str if several else kind, multiple=several, default=None, help=text)
+
+
+def _shown(default: Any) -> str:
+    return ", ".join(default) if isinstance(default, tuple) else str(default).lower()
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings that flags name; any of LoRA's asks for it."""
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    lora = {key.removeprefix("lora_"): given.pop(key) for key in list(given) if key.startswith("lora_")}
+    return given | ({"lora": lora} if lora else {})
 
 
 def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
@@ -123,8 +139,10 @@ def finetune_command(
     from zoo.training.finetuning import finetune
 
     task, resume = options.pop("task"), options.pop("resume")
-    settings = {key: value for key, value in options.items() if value is not None} | {"output_dir": out}
+    settings = _settings(options) | {"output_dir": out}
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
+    if push_to and config.lora is not None and not config.lora.merge:
+        raise click.UsageError("--push takes whole checkpoints; with LoRA add --lora-merge")
     if resume:
         step = find_step(out)
         click.echo("no checkpoint yet: from the beginning" if step is None else f"resuming after step {step}", err=True)
