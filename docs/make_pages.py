@@ -249,7 +249,7 @@ def bounds(metadata: Sequence[Any]) -> str:
     """Give what a number must keep to; the largest size there is goes without saying."""
     given = [(sign, getattr(m, name)) for m in metadata for name, sign in SIGNS.items() if hasattr(m, name)]
     lower = [(value, sign) for sign, value in given if sign in "≥>"]
-    upper = [(value, sign) for sign, value in given if sign in "≤<" and value < 2**31]
+    upper = [(value, sign) for sign, value in given if sign in "≤<" and value < 2**24]
     tightest = [*([max(lower)] if lower else []), *([min(upper)] if upper else [])]
     return "".join(f"{',' if n else ''} {sign} {value}" for n, (value, sign) in enumerate(tightest))
 

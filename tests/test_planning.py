@@ -17,6 +17,7 @@ from zoo.checkpoint.reader import Weights
 from zoo.errors import HeadMissing, InvalidInput, WeightsMismatch
 from zoo.layers.stacks import Decoder
 from zoo.planning import CacheLayers, Memory, ModuleSize, RankShare, _Tensors
+from zoo.quantization import MEASURED
 from zoo.testing.models import toy_model
 
 # One of each kind and of each way that a row of the layout changes tensors.
@@ -200,3 +201,30 @@ def test_a_load_takes_the_memory_that_was_planned(tmp_path: Path, dtype: str) ->
     memory = zoo.plan(tmp_path, dtype or None).memory
     assert memory.mapped_bytes + memory.own_bytes == zoo.plan(tmp_path, dtype or None).weight_bytes > 40_000_000
     assert abs(int(done.stdout) - memory.own_bytes) < 8_000_000
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize(("name", "task"), [("gpt2", "text-generation"), ("llama", "text-generation")])
+def test_a_plan_counts_quantised_weights_and_says_what_they_cost(
+    tmp_path: Path, name: str, task: str, kind: str, dtype: str | None
+) -> None:
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 53}
+    zoo.build(zoo.make_spec(name, **sizes), task).save(tmp_path)
+    whole, plan = zoo.plan(tmp_path, dtype), zoo.plan(tmp_path, dtype, quantize=kind)
+    model = zoo.load(tmp_path, device="cpu", dtype=dtype, quantize=kind)
+    held = {type(weight) is torch.nn.Parameter: 0 for weight in model.parameters()}
+    for weight in model.parameters():
+        parts = [part for part in vars(weight).values() if isinstance(part, torch.Tensor)]
+        plain = type(weight) is torch.nn.Parameter
+        held[plain] += weight.nbytes if plain else sum(part.nbytes for part in parts)
+    assert plan.dtypes == {kind: held[False], dtype or "float32": held[True]}
+    assert sum(module.size_bytes for module in plan.modules) == plan.weight_bytes == plan.memory.gpu_bytes
+    assert plan.memory.own_bytes + plan.memory.mapped_bytes == plan.weight_bytes < whole.weight_bytes
+    assert (whole.accuracy, plan.accuracy) == (None, MEASURED[kind])
+
+
+def test_another_kind_of_quantised_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        zoo.plan(tmp_path, quantize="int3")
+    assert str(refused.value) == "quantize is 'int3'; it would be 'int8' or 'int4'"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.checkpoint.manifest import Checkpoint, Manifest
     from zoo.errors import ZooError
     from zoo.generation.decoding import Generated
+    from zoo.generation.prefixes import PrefixCache
     from zoo.hookspecs import hookimpl
     from zoo.host import ArchitectureInfo, get_architecture, list_architectures
     from zoo.hub.catalogue import list_checkpoints
@@ -45,6 +46,7 @@ _HOMES = {
     "Manifest": "zoo.checkpoint.manifest",
     "Model": "zoo.model",
     "Plan": "zoo.planning",
+    "PrefixCache": "zoo.generation.prefixes",
     "ZooError": "zoo.errors",
     "build": "zoo.loading",
     "finetune": "zoo.training.finetuning",
@@ -60,7 +62,7 @@ _HOMES = {
 }
 __all__ = [
     "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
-    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "Plan", "ZooError", "build", "finetune",
+    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "Plan", "PrefixCache", "ZooError", "build", "finetune",
     "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load", "make_spec", "plan", "pull", "push",
 ]  # fmt: skip
 

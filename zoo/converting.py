@@ -11,8 +11,8 @@ from zoo.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE, read_config, read_js
 from zoo.checkpoint.writer import parse_size, write_weights
 from zoo.errors import InvalidInput, NotEnoughDisk, RefusedContent
 from zoo.hub import catalogue
+from zoo.hub.choosing import small_files
 from zoo.hub.client import HubClient, Listing, Silent, Watcher
-from zoo.hub.pulling import small_files
 from zoo.loading import load
 from zoo.publishing import check_folder, pushable
 from zoo.references import parse
@@ -82,14 +82,8 @@ def _check(ref: str, names: list[str], allowed: bool) -> None:
 def _fetch(client: HubClient, listing: Listing, folder: Path, watcher: Watcher) -> None:
     """Fetch a checkpoint with its pickles, verified, into a folder that is not the store. Raises NotEnoughDisk."""
     watcher.asked(client.endpoint)
-
-    def get(name: str) -> None:
-        size_bytes = listing.files[name].size_bytes
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        client.fetch(listing, name, folder / name, lambda count: watcher.advanced(name, count, size_bytes))
-
-    for name in [*small_files(listing.files), *([PICKLE_INDEX] if PICKLE_INDEX in listing.files else [])]:
-        get(name)
+    small = [*small_files(listing.files), *([PICKLE_INDEX] if PICKLE_INDEX in listing.files else [])]
+    client.fetch(listing, {name: folder / name for name in small}, watcher)
     index = read_json(folder / PICKLE_INDEX) if PICKLE_INDEX in listing.files else None
     pickles = pickle_names(list(listing.files), index, listing.repo_id)
     needed_bytes = 4 * sum(
@@ -98,8 +92,7 @@ def _fetch(client: HubClient, listing: Listing, folder: Path, watcher: Watcher) 
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes > free_bytes:
         raise NotEnoughDisk(folder, needed_bytes, free_bytes)
-    for name in pickles:
-        get(name)
+    client.fetch(listing, {name: folder / name for name in pickles}, watcher)
 
 
 def _write(source: Path, staged: Path, work: Path, max_shard_size: str) -> None:

@@ -241,7 +241,8 @@ def load(plugin: Plugin) -> Any:
         if plugin in _failures:
             raise PluginBroken(plugin.name, plugin.distribution, _failures[plugin].reason)
         try:
-            _check_requirements(plugin)
+            if plugin not in _managers:
+                _check_requirements(plugin)
             module = EntryPoint(plugin.name, plugin.module, plugin.group).load()
             if plugin not in _managers:
                 _managers[plugin] = _manager(module)

@@ -16,11 +16,13 @@ from zoo.checkpoint.fitting import Fit, fill, fit, place
 from zoo.checkpoint.headers import TensorHeader
 from zoo.checkpoint.layout import Layout, join
 from zoo.checkpoint.reader import Weights, open_weights, read_config
-from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint
+from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint, UnknownArchitecture
 from zoo.hub import catalogue
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
 from zoo.model import Model
+from zoo.quantization import check_quantize
+from zoo.quantization import quantize as quantize_layers
 from zoo.tasks import get_task, head_task
 from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
@@ -43,6 +45,7 @@ def load(
     labels: Sequence[str] | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    quantize: str | None = None,
     local_only: bool = False,
     endpoint: str | None = None,
     ignore_config_keys: Collection[str] = (),
@@ -56,17 +59,25 @@ def load(
     labels: asks for a fresh head with these labels, unless they are the checkpoint's own; [] where the task has none to
     name. seed: of what is fresh.
     device: None for a GPU where there is one. dtype: such as "bfloat16"; None for the checkpoint's own.
-    ignore_config_keys: unknown keys of config.json to accept.
+    quantize: "int8" or "int4" to hold the backbone's linear layers in so many bits, for prediction alone: see
+    zoo.quantization.
+    ignore_config_keys: unknown keys of config.json to accept, and keys of generation_config.json to leave unread.
     adapter: a folder with what LoRA learnt beside these weights; task and labels are the adapter's then.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput, with `adapter` AdapterMismatch, and with `verify` CanaryMismatch, CanaryMissing.
+    InvalidInput, with `quantize` ExtraMissing, with `adapter` AdapterMismatch, and with `verify` CanaryMismatch,
+    CanaryMissing.
     """
     learnt = None if adapter is None else read_adapter(adapter)
     if learnt is not None:
         task = task or learnt.task
         labels = learnt.settings.labels if labels is None and learnt.settings else labels
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
+    check_quantize(quantize)
+    if adapter is not None and quantize is not None:
+        raise InvalidInput(
+            "quantize goes with a whole checkpoint; merge the adapter with model.merge_adapter(), save that, and load it so"
+        )
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
     if learnt is not None:
         check_base(learnt, checkpoint)
@@ -80,12 +91,16 @@ def load(
     fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
+    model.ignored_config_keys = frozenset(ignore_config_keys)
     model.kept = {name: _cast(weights.tensor(name), wanted_dtype) for name in plan.kept}
     model.tokenizer = load_tokenizer(checkpoint.path)
     if verify:
         verify_model(model, wanted_dtype, ignore_config_keys)
     if learnt is not None:
         apply_adapter(model, learnt)
+    if quantize is not None:
+        quantize_layers(model.backbone, quantize)
+        model.quantized = quantize
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
 
@@ -151,7 +166,10 @@ def find_architecture(config: Mapping[str, Any], checkpoint: Checkpoint) -> Arch
     if not isinstance(name, str):
         raise NotACheckpoint(checkpoint.path, "its config.json names no model_type")
     recorded = checkpoint.manifest.distribution if checkpoint.manifest else None
-    return host.get_architecture(name, recorded or catalogue.provider(name))
+    try:
+        return host.get_architecture(name, recorded)
+    except UnknownArchitecture as error:  # only then is the catalogue worth reading
+        raise UnknownArchitecture(name, error.installed, error.distribution or catalogue.provider(name)) from None
 
 
 def choose_head(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from zoo.checkpoint.reader import read_optional_json
 from zoo.errors import InvalidInput
-from zoo.generation.settings import GENERATION_FILE, GenerationSettings, Wishes
+from zoo.generation.defaults import GENERATION_FILE, read_defaults
+from zoo.generation.settings import GenerationSettings, Wishes
 from zoo.layers.attention import recorded_attention
 from zoo.layers.stacks import Decoder
 from zoo.tasks import get_task
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from zoo.checkpoint.fitting import Fit
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.generation.decoding import Generated
+    from zoo.generation.prefixes import PrefixCache
     from zoo.lora import LoraConfig
     from zoo.specs import Spec
     from zoo.tasks.base import PoolingMode
+    from zoo.tasks.conversation import Conversation
+    from zoo.tasks.prompts import Prompt
     from zoo.tokenization import Tokenizer
 
 
@@ -51,7 +55,8 @@ class Model(nn.Module):
 
     spec, architecture, task (a name), labels: what it is. tokenizer: None where the checkpoint has none.
     checkpoint: where its weights came from, None for a model built at random. fresh_parameters: the names of parameters
-    that no checkpoint filled. adapter: the settings of what was learnt beside its weights, None for nothing.
+    that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
+    adapter: the settings of what was learnt beside its weights, None for nothing.
     """
 
     def __init__(
@@ -75,9 +80,11 @@ class Model(nn.Module):
         self.tokenizer: Tokenizer | None = None
         self.checkpoint: Checkpoint | None = None
         self.config: Mapping[str, Any] | None = None
+        self.ignored_config_keys: frozenset[str] = frozenset()
         self.kept: Mapping[str, Tensor] = {}
         self.fit: Fit | None = None
         self.fresh_parameters: tuple[str, ...] = ()
+        self.quantized: str | None = None
         self.record: TrainingRecord | None = None
         self.adapter: LoraConfig | None = None
         self._task = get_task(task)
@@ -192,38 +199,62 @@ class Model(nn.Module):
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         batch_size: int = 32,
         truncate: bool = False,
         draft: Model | Literal["prompt"] | None = None,
+        prefix_cache: PrefixCache | None = None,
         **wishes: Unpack[Wishes],
     ) -> list[Generated]:
         """Write on from each prompt, or with an encoder beside the decoder, what it makes of each. In prompt order.
 
-        truncate: cut prompts that are longer than the model's positions, which are refused otherwise.
+        prompts: texts, or chats: lists of messages such as {"role": "user", "content": "Hello"}, which the checkpoint's
+        template puts into words. A text goes on as it stands.
+        truncate: cut prompts that are too long, which are refused otherwise. An encoder reads the start; a decoder keeps
+        the end, as much as leaves room for the answer, which may take half of the positions.
         draft: guesses several tokens ahead, one prompt at a time: a smaller model with the same vocabulary, or "prompt"
         for what stood in the text before. Answers are as likely as without; it pays where the model is slow.
+        prefix_cache: a zoo.PrefixCache; prompts are then answered one by one, and what each has in common with the text
+        before it is not read again. The memory is yours to keep. For decoders without an encoder.
         wishes: max_new_tokens, temperature, top_k, top_p, num_beams, stop, seed and others: see
         zoo.generation.settings.GenerationSettings. What is left out is as the checkpoint's generation_config.json says,
         or else 64 new tokens, the likeliest each.
-        Raises InvalidInput, TokenizerMissing.
+        Without a token to write, an answer is "" and its finish_reason "length". A stop text that never comes stops
+        nothing. Raises InvalidInput, InvalidGenerationConfig, TokenizerMissing.
         """
         from zoo.tasks.writing import generate
 
-        return generate(prompts, self, self.generation_settings.with_wishes(wishes), batch_size, truncate, draft)
+        settings = self.generation_settings.with_wishes(wishes)
+        return generate(prompts, self, settings, batch_size, truncate, draft, prefix_cache)
 
-    def stream(self, prompt: str, *, truncate: bool = False, **wishes: Unpack[Wishes]) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        truncate: bool = False,
+        prefix_cache: PrefixCache | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Iterator[str]:
         """Give what `generate` would write after one prompt, in pieces as it comes; they make its text together."""
         from zoo.tasks.writing import stream
 
-        return stream(prompt, self, self.generation_settings.with_wishes(wishes), truncate)
+        return stream(prompt, self, self.generation_settings.with_wishes(wishes), truncate, prefix_cache)
+
+    def conversation(self, system: str | None = None) -> Conversation:
+        """Give a chat with the model, which remembers what was said, and does not read it again.
+
+        system: what the model is told before the chat. Raises InvalidInput without a chat template, TokenizerMissing.
+        """
+        from zoo.tasks.conversation import Conversation
+
+        return Conversation(self, system)
 
     @property
     def generation_settings(self) -> GenerationSettings:
         """What `generate` does unless told otherwise: the checkpoint's generation_config.json over its spec.
 
-        Raises CorruptFile, InvalidInput.
+        Raises CorruptFile, InvalidGenerationConfig, InvalidInput.
         """
         ends = self.spec.eos_token_id
         own = GenerationSettings(
@@ -231,7 +262,9 @@ class Model(nn.Module):
             start_token_id=getattr(self.backbone, "start_token_id", None),
         )
         config = {} if self.checkpoint is None else read_optional_json(self.checkpoint.path / GENERATION_FILE)
-        return GenerationSettings.from_config(config, own)
+        settings = read_defaults(config, own, self.ignored_config_keys)
+        settings.check_ids(self.spec.vocab_size)
+        return settings
 
     def embed(
         self,
@@ -278,7 +311,7 @@ class Model(nn.Module):
         """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.
 
         Of a model with an adapter it is the adapter alone, in PEFT's format, beside the digests of its base.
-        max_shard_size: the largest file of weights, such as "500MB".
+        max_shard_size: the largest file of weights, such as "500MB". Raises InvalidInput for quantised weights.
         """
         from zoo.saving import save
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from zoo.layers.attention import Attention
 from zoo.layers.cache import LayerCache
 from zoo.layers.stacks import Decoder, Stack
 from zoo.loading import assemble, choose_dtype, choose_head, choose_settings, find_architecture, fit_model
+from zoo.quantization import KINDS, MEASURED, Accuracy, quantizable
+from zoo.quantization import size_bytes as quantized_bytes
 
 if TYPE_CHECKING:
     from zoo.checkpoint.fitting import Fit
@@ -52,7 +54,8 @@ class Memory:
     On a CPU a tensor stays mapped from its file unless it has to change: mapped_bytes are page cache, which the system
     takes back when it needs the room. What is cast, put together or new is the process's own: own_bytes at the end,
     peak_bytes while loading, when the largest tensor may be there twice.
-    On a GPU every tensor is copied there: gpu_bytes. host_peak_bytes: the process's own meanwhile.
+    On a GPU every tensor is copied there: gpu_bytes. What is quantised is there whole before. host_peak_bytes: the
+    process's own meanwhile.
     """
 
     mapped_bytes: int
@@ -104,7 +107,7 @@ class Plan:
     cast: the file's tensors whose dtype changes. kept: tensors that the model does not use, and a save writes back.
     fresh: parameters that start at random, because labels asked for them.
     cache: what each token of a text takes while it is written; source_cache_bytes_per_token: each of an encoder's.
-    share: of one rank, where ranks were asked for.
+    share: of one rank, where ranks were asked for. accuracy: what quantised weights cost, where they were asked for.
     """
 
     reference: str
@@ -130,6 +133,7 @@ class Plan:
     cache: tuple[CacheLayers, ...]
     source_cache_bytes_per_token: int
     share: RankShare | None
+    accuracy: Accuracy | None
 
     @property
     def weight_bytes(self) -> int:
@@ -158,16 +162,20 @@ def plan(
     token: str | None = None,
     ignore_config_keys: Collection[str] = (),
     ranks: int | None = None,
+    quantize: str | None = None,
 ) -> Plan:
     """Give what zoo.load would fetch, take and change, from headers alone; no tensor is read.
 
     ref, revision, endpoint, token: see zoo.pull. dtype, task, labels, ignore_config_keys: see zoo.load.
+    quantize: see zoo.load; nothing has to be installed for a plan.
     ranks: also give one rank's share when the model is split over so many.
     Raises the errors of zoo.load, as far as names, shapes and dtypes show them, and those of asking a hub.
     """
     wanted = choose_dtype(dtype)
     if ranks is not None and ranks < 1:
         raise InvalidInput(f"ranks is {ranks}; it would be 1 or more")
+    if quantize not in (None, *KINDS):
+        raise InvalidInput(f"quantize is {quantize!r}; it would be 'int8' or 'int4'")
     found = inspect(ref, revision, endpoint, token)
     checkpoint, weights = found.checkpoint, found.weights
     architecture = find_architecture(found.config, checkpoint)
@@ -176,6 +184,8 @@ def plan(
     model = assemble(architecture, spec, head, choose_settings(head, found.config, labels), task)
     fit = fit_model(model, head, found.config, labels, weights)
     tensors = _Tensors(model, fit, weights, wanted)
+    if quantize is not None:
+        tensors.quantize(quantizable(model.backbone, quantize).values(), quantize)
     provider = next(info for info in host.list_architectures() if info.name == architecture.name)
     return Plan(
         reference=str(ref),
@@ -201,6 +211,7 @@ def plan(
         cache=tuple(_cache(model, tensors)),
         source_cache_bytes_per_token=_cached_bytes(model, tensors, cross=True),
         share=None if ranks is None else _share(model, tensors, ranks),
+        accuracy=None if quantize is None else MEASURED[quantize],
     )
 
 
@@ -229,6 +240,8 @@ class _Tensors:
         self._headers, self._dtype = weights.headers, dtype
         self._dtypes: dict[int, torch.dtype] = {}
         self._mapped_bytes, self._cpu, self._host = 0, _Own(), _Own()
+        self._own: set[int] = set()
+        self._quantized: dict[int, tuple[str, int]] = {}
         cast = []
         for row in fit.rows:
             sources = {fit.files[hub]: self._meta(fit.files[hub]) for hub in row.hub}
@@ -237,7 +250,10 @@ class _Tensors:
             for name, tensor in zip(row.zoo, read, strict=True):
                 self._dtypes[id(self.parameters[name])] = dtype or tensor.dtype
             cast += [name for name, tensor in sources.items() if dtype not in (None, tensor.dtype)]
-            self._count(given, read)
+            mine = self._count(given, read)
+            self._own |= {
+                id(self.parameters[n]) for n, t in zip(row.zoo, read, strict=True) if any(t is o for o in mine)
+            }
         first = next(iter(self._dtypes.values()), torch.float32)
         for name in fit.fresh:
             parameter = self.parameters[name]
@@ -259,32 +275,46 @@ class _Tensors:
         header = self._headers[name]
         return torch.empty(header.shape, dtype=_DTYPES[header.dtype], device="meta")
 
-    def _count(self, sources: list[Tensor], read: list[Tensor]) -> None:
-        """Count one row: tensors that are views of the file, new ones, and those that are cast."""
+    def _count(self, sources: list[Tensor], read: list[Tensor]) -> list[Tensor]:
+        """Count one row: tensors that are views of the file, new ones, and those that are cast. Gives the last two."""
         mine = [t for t in read if not (t._is_view() or any(t is source for source in sources))]
         put_together = sum(tensor.nbytes for tensor in mine)
         if self._dtype is not None and any(tensor.dtype != self._dtype for tensor in read):
             cast = sum(tensor.numel() * self._dtype.itemsize for tensor in read)
             self._cpu.take(cast, put_together)
             self._host.take(0, put_together + cast)
-        else:
-            self._mapped_bytes += sum(tensor.nbytes for tensor in read) - put_together
-            self._cpu.take(put_together)
-            self._host.take(0, put_together)
+            return read
+        self._mapped_bytes += sum(tensor.nbytes for tensor in read) - put_together
+        self._cpu.take(put_together)
+        self._host.take(0, put_together)
+        return mine
 
     def dtype_of(self, parameter: Tensor) -> torch.dtype:
         """The dtype that a parameter is loaded in."""
         return self._dtypes[id(parameter)]
 
+    def quantize(self, layers: Iterable[nn.Linear], kind: str) -> None:
+        """Count quantised weights in place of these layers', made one after the other when all are in place."""
+        for layer in layers:
+            whole, dtype = self.size_bytes(layer.weight), self.dtype_of(layer.weight)
+            held = quantized_bytes(layer, dtype, kind)
+            self._quantized[id(layer.weight)] = kind, held
+            own = whole if id(layer.weight) in self._own else 0
+            self._mapped_bytes -= whole - own
+            self._cpu.take(held - own, own + whole)  # the weight itself, and a copy to work on
+
     def size_bytes(self, parameter: Tensor) -> int:
         """Of a parameter as it is loaded."""
+        if id(parameter) in self._quantized:
+            return self._quantized[id(parameter)][1]
         return parameter.numel() * self.dtype_of(parameter).itemsize
 
     def bytes_by_dtype(self) -> dict[str, int]:
         """Of all parameters."""
         sums: dict[str, int] = {}
         for parameter in self.unique.values():
-            name = str(self.dtype_of(parameter)).removeprefix("torch.")
+            kind, _ = self._quantized.get(id(parameter), (None, 0))
+            name = kind or str(self.dtype_of(parameter)).removeprefix("torch.")
             sums[name] = sums.get(name, 0) + self.size_bytes(parameter)
         return sums
 

@@ -15,7 +15,8 @@ from zoo.checkpoint.manifest import Checkpoint, FileEntry
 from zoo.checkpoint.reader import CONFIG_FILE, PICKLE_SUFFIXES, open_weights, read_config
 from zoo.errors import CorruptFile, InvalidReference, NotACheckpoint, PushRefused, RepositoryNotFound
 from zoo.hub.card import CARD_FILE, CardFacts, check_card, read_kept, write_card
-from zoo.hub.client import HubClient, Landed, Listing, Silent, Watcher, check_file_name
+from zoo.hub.client import HubClient, Landed, Listing, Silent, Watcher
+from zoo.hub.names import check_file_name
 from zoo.hub.signatures import SIGNATURE_FILE, outdated
 from zoo.loading import assemble, choose_head, choose_settings, find_architecture, fit_model, load
 from zoo.model import Model
@@ -212,7 +213,7 @@ def _remote_canary(listing: Listing, client: HubClient, temporary: Path) -> Cana
     if CANARY_FILE not in listing.files:
         return None
     folder = temporary / "remote"
-    client.fetch(listing, CANARY_FILE, folder / CANARY_FILE, lambda count: None)
+    client.fetch(listing, {CANARY_FILE: folder / CANARY_FILE}, Silent())
     try:
         return read_canary(folder)
     except CorruptFile:

@@ -56,7 +56,7 @@ def parse(ref: str | Path, revision: str | None = None) -> Reference:
     chosen = written if at else revision
     if chosen is not None:
         check_revision(chosen, text)
-    if _REPOSITORY.fullmatch(named) and len(named) <= 96 and ".." not in named and "--" not in named:
+    if is_repository(named):
         return Reference(repo_id=named, revision=chosen)
     if _SHORT.fullmatch(named):
         return Reference(name=named, revision=chosen)
@@ -69,6 +69,13 @@ def check_revision(revision: str, reference: str) -> None:
         raise InvalidReference(reference, f"'{revision}' cannot be a branch, a tag or a commit")
 
 
-def is_commit(revision: str | None) -> bool:
+def is_repository(name: object) -> bool:
+    """Tell whether a name is an `org/name`, as repositories on a hub are called."""
+    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name):
+        return False
+    return len(name) <= 96 and ".." not in name and "--" not in name
+
+
+def is_commit(revision: object) -> bool:
     """Tell whether a revision is a full commit id (40 lower-case hexadecimal digits)."""
-    return revision is not None and _COMMIT.fullmatch(revision) is not None
+    return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None

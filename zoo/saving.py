@@ -12,6 +12,7 @@ from zoo.adapters import save_adapter
 from zoo.checkpoint.fitting import written
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.checkpoint.writer import write_json, write_weights
+from zoo.errors import InvalidInput
 from zoo.model import Model
 from zoo.tasks import get_task, head_task
 from zoo.tokenization import TOKENIZER_FILES
@@ -25,11 +26,16 @@ POOLING_FILES = (
 
 
 def save(model: Model, folder: Path, max_shard_size: str = "5GB") -> None:
-    """Write a model in the Hub's format. See Model.save."""
+    """Write a model in the Hub's format. See Model.save. Raises InvalidInput for quantised weights."""
     if model.adapter is not None:
         save_adapter(model, folder)
         return
     assert model.fit is not None
+    if model.quantized is not None:
+        raise InvalidInput(
+            f"The model was loaded with quantize='{model.quantized}', and no longer has the weights of its checkpoint. "
+            "Load it without, and save that; quantise where you load it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     tensors = written(model, model.fit) | dict(model.kept)
     write_weights({name: tensor.cpu() for name, tensor in tensors.items()}, folder, max_shard_size)

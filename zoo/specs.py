@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from zoo.errors import InvalidConfig, UnknownConfigKey
 
 Kind = Literal["encoder-only", "decoder-only", "encoder-decoder"]
-Size = Annotated[int, Field(ge=1, le=2**31)]
+# A config comes from a stranger, and a module is made from it before any tensor is compared: these bounds keep that to
+# seconds and megabytes. No product of three sizes' worth of weights that an architecture forms, such as
+# Size x 3 x Count x Size in float64, passes the 2**63 bytes at which torch overflows. The deepest published model has
+# 1,000 layers (Wang et al. 2022, DeepNet); the largest sizes are texts of 10 million tokens.
+Size = Annotated[int, Field(ge=1, le=2**24)]
+Count = Annotated[int, Field(ge=1, le=1024)]
+"""How many layers, heads or groups: what is made one by one."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Epsilon = Annotated[float, Field(gt=0, lt=1)]
 TokenId = Annotated[int, Field(ge=0)]
@@ -143,8 +149,8 @@ class EncoderSpec(Spec):
     kind: ClassVar[Kind] = "encoder-only"
 
     hidden_size: Size = Field(description="Width of the hidden states")
-    num_hidden_layers: Size = Field(description="Number of layers")
-    num_attention_heads: Size = Field(description="Attention heads per layer")
+    num_hidden_layers: Count = Field(description="Number of layers")
+    num_attention_heads: Count = Field(description="Attention heads per layer")
     intermediate_size: Size = Field(description="Width inside the feed-forward layers")
     max_position_embeddings: Size = Field(description="Longest input, in tokens")
     is_decoder: Literal[False] = Field(False, description="Pinned: an encoder is no decoder")
@@ -170,8 +176,8 @@ class DecoderSpec(Spec):
     kind: ClassVar[Kind] = "decoder-only"
 
     hidden_size: Size = Field(description="Width of the hidden states")
-    num_hidden_layers: Size = Field(description="Number of layers")
-    num_attention_heads: Size = Field(description="Attention heads per layer")
+    num_hidden_layers: Count = Field(description="Number of layers")
+    num_attention_heads: Count = Field(description="Attention heads per layer")
     max_position_embeddings: Size = Field(description="Longest input, in tokens")
     is_decoder: bool = Field(False, description="Read by nothing: this kind is a decoder whatever a config says")
     is_encoder_decoder: Literal[False] = Field(False, description="Pinned: there is no encoder")

@@ -101,10 +101,9 @@ def test_a_length_above_the_limit_is_refused_before_it_is_read(tmp_path: Path, c
         (b'{"w":{"dtype":"F32","dtype":"F16"}}', "its header is not valid JSON (a name stands in it twice)"),
         (b'{"w":NaN}', "its header is not valid JSON (NaN is not a number of JSON)"),
         (b'{"w":-Infinity}', "its header is not valid JSON (-Infinity is not a number of JSON)"),
-        (b'{"\\ud800":1}', "its header is not valid JSON ('utf-8' codec can't encode character '\\ud800' in position 0: "
-                           "surrogates not allowed)"),
-        (b'{"__metadata__":{"a":"\\udfff"}}', "its header is not valid JSON ('utf-8' codec can't encode character "
-                                              "'\\udfff' in position 1: surrogates not allowed)"),
+        (b'{"\\ud800":1}', "its header is not valid JSON (half a surrogate pair stands in it, which is no text)"),
+        (b'{"__metadata__":{"a":"\\udfff"}}', "its header is not valid JSON (half a surrogate pair stands in it, "
+                                              "which is no text)"),
         (b'{"__metadata__":[]}', "its header's __metadata__ is not a map from text to text"),
         (b'{"__metadata__":{"format":1}}', "its header's __metadata__ is not a map from text to text"),
         (b'{"w":[]}', "the entry of tensor 'w' does not consist of dtype, shape and data_offsets"),

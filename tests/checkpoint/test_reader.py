@@ -169,6 +169,9 @@ def test_a_config_is_read(tmp_path: Path) -> None:
         (b"{", "it is not valid JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
         (b"\xff", "it is not valid JSON ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
         (b"[1]", "it is not a JSON object"),
+        (b'{"a": {"b": 1, "b": 1}}', "it is not valid JSON (a name stands in it twice)"),
+        (b'{"a": ["\\ud800"]}', "it is not valid JSON (half a surrogate pair stands in it, which is no text)"),
+        (b'{"\\uDBFF": 1}', "it is not valid JSON (half a surrogate pair stands in it, which is no text)"),
     ],
 )
 def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -177,6 +180,11 @@ def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes
     with pytest.raises(CorruptFile) as caught:
         read_json(file)
     assert str(caught.value) == corrupt(file, reason)
+
+
+def test_a_whole_surrogate_pair_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"a": "\\ud83e\\udd81"}')
+    assert read_json(tmp_path / "a.json") == {"a": "🦁"}
 
 
 def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:

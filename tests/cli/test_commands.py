@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import zoo
 from tests.checkpoints import listed
+from tests.hub.recording import recording, reply
 from zoo.cli.plugins import arch_command
 
 Zoo = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,6 +52,35 @@ def test_a_checkpoint_goes_to_the_hub_and_back(run_zoo: Zoo, hub: Any, folder: P
     assert run_zoo("rm", "me/film").stdout.startswith("me/film: removed, ")
     empty = run_zoo("list")
     assert (empty.stdout, empty.stderr) == ("", "The store is empty. Try: zoo list --catalogue, then zoo pull NAME\n")
+
+
+def test_a_dry_run_of_a_pull_lists_files_and_bytes(run_zoo: Zoo, hub: Any, folder: Path) -> None:
+    commit = zoo.push(folder, "me/film", endpoint=hub.endpoint, token=hub.token)
+    run_zoo("pull", "me/film", "--exclude", "model*", "--exclude", "*.md")
+    dry = run_zoo("pull", "me/film", "--dry-run", "--exclude", "*.md")
+    files = {file.rfilename: file.size for file in hub.api().model_info("me/film", files_metadata=True).siblings}
+    sizes = {name: f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" for name, count in files.items()}
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert dry.stdout == (
+        f"would fetch model.safetensors ({sizes['model.safetensors']})\n"
+        + "".join(f"here already {name} ({sizes[name]})\n" for name in ("config.json", "tokenizer.json", "zoo.json"))
+        + f"me/film at {commit[:12]}: {sizes['model.safetensors']} in 1 file to fetch from {hub.endpoint}\n"
+    )
+    planned = json.loads(run_zoo("pull", "me/film", "--dry-run", "--json").stdout)
+    assert planned[0]["to_fetch"] == {name: files[name] for name in ("README.md", "model.safetensors")}
+    run_zoo("pull", "me/film")
+    again = run_zoo("pull", "me/film", "--dry-run")
+    assert again.stdout.splitlines()[-1] == f"me/film at {commit[:12]}: nothing to fetch"
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(run_zoo: Zoo, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "\x1b[2J\u202e\r"}))
+    refused = run_zoo("plan", str(folder))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        "Error: No installed plugin provides the architecture '\\x1b[2J\\u202e\\r'; installed: albert"
+    )
 
 
 def test_run_answers_arguments_and_stdin(run_zoo: Zoo, folder: Path) -> None:
@@ -98,6 +128,13 @@ def test_search_asks_the_hub(run_zoo: Zoo, hub: Any, folder: Path) -> None:
     assert run_zoo("search", "film").stdout == "REPOSITORY  TASK\nme/film     text-classification\n"
     nothing = run_zoo("search", "opera")
     assert (nothing.stdout, nothing.stderr) == ("", "Nothing like 'opera' was found.\n")
+
+
+def test_what_a_hub_says_cannot_steer_the_terminal(run_zoo: Zoo) -> None:
+    with recording() as server:
+        server.answer = lambda request: reply(200, [{"id": "me/\x1b]0;title\x07", "pipeline_tag": "\u202ex"}])
+        found = run_zoo("search", "me", "--endpoint", server.endpoint)
+    assert found.stdout.splitlines()[1].split() == ["me/\\x1b]0;title\\x07", "\\u202ex"]
 
 
 def test_an_error_is_one_sentence_on_stderr_with_status_1(run_zoo: Zoo, hub: Any) -> None:
@@ -210,3 +247,35 @@ def test_every_command_has_an_example_in_its_help(run_zoo: Zoo) -> None:
     ]
     for words in pairs:
         assert f"Example: zoo {' '.join(words)}" in run_zoo(*words, "--help").stdout
+
+
+def test_every_stored_checkpoint_is_verified_and_leftovers_are_pruned(
+    run_zoo: Zoo, hub: Any, folder: Path, home: Path
+) -> None:
+    for name in ("me/one", "me/two"):
+        run_zoo("push", str(folder), name, token=hub.token)
+        run_zoo("pull", name)
+    sound = run_zoo("verify", "--all")
+    assert sound.returncode == 0
+    assert sound.stdout.splitlines()[-1] == "2 checkpoints, none of them damaged"
+    listed = run_zoo("list")
+    total = sum(path.stat().st_size for path in (home / "hub").glob("models--*/blobs/*"))
+    assert listed.stderr == f"{total / 1000:.1f} kB on disk; what several share counts once\n"
+    commit = hub.api().model_info("me/one").sha
+    card = (home / "hub" / "models--me--one" / "snapshots" / commit / "README.md").resolve()
+    card.write_text("damaged")
+    damaged = run_zoo("verify", "--all")
+    assert damaged.returncode == 1
+    assert damaged.stdout.splitlines()[-1] == "2 checkpoints, 1 of them damaged"
+    said = [line for line in damaged.stderr.splitlines() if line.startswith("me/")]
+    assert [line.split(" has the digest ")[0] for line in said] == [f"me/one@{commit}: 'README.md'"]
+    (home / "hub" / "models--me--two" / "blobs" / ("a" * 64)).write_bytes(b"x" * 2500)
+    told = run_zoo("prune", "--dry-run")
+    assert told.stdout == f"me/two: unused blob {'a' * 64} (2.5 kB)\n2.5 kB would be freed\n"
+    assert run_zoo("prune").stdout == f"me/two: unused blob {'a' * 64} (2.5 kB)\n2.5 kB freed\n"
+    assert json.loads(run_zoo("prune", "--json").stdout) == {
+        "freed_bytes": 0, "leftovers": [], "busy": [], "dry_run": False,
+    }  # fmt: skip
+    both = run_zoo("verify", "--all", "me/one")
+    assert both.returncode == 2
+    assert both.stderr.splitlines()[-1] == "Error: Name the checkpoints to check, or give --all."

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import zoo
+from zoo.quantization import MEASURED
 
 Zoo = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -154,3 +155,21 @@ def test_every_command_has_an_example_in_its_help(run_zoo: Zoo) -> None:
     ):
         example = " ".join(words) if words != ["lock"] else "lock add"
         assert f"Example: zoo {example}" in run_zoo(*words, "--help").stdout
+
+
+def test_a_plan_of_quantised_weights_says_what_they_cost(run_zoo: Zoo, folder: Path) -> None:
+    plain, quantised = (
+        dict(line.split(":", 1) for line in run_zoo("plan", str(folder), *options).stdout.split("\n\n")[0].splitlines())
+        for options in ((), ("--quantize", "int8"))
+    )
+    measured = MEASURED["int8"]
+    assert "accuracy" not in plain
+    assert quantised["accuracy"].strip() == (
+        f"perplexity {100 * (measured.perplexity_ratio - 1):+.2f} % when measured ({measured.source}); "
+        "of this checkpoint it is not known"
+    )
+    assert quantised["weights"].endswith("in float32, int8") or quantised["weights"].endswith("in int8, float32")
+    assert json.loads(run_zoo("plan", str(folder), "--quantize", "int4", "--json").stdout)["accuracy"] == {
+        "perplexity_ratio": MEASURED["int4"].perplexity_ratio,
+        "source": MEASURED["int4"].source,
+    }

@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 import zoo
-from zoo.specs import Activation, Epsilon, Probability, Size, TokenId
+from zoo.specs import Activation, Count, Epsilon, Probability, Size, TokenId
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "architectures"
@@ -45,6 +45,7 @@ def test_an_architecture_is_told_from_its_relatives_in_two_sentences(name: str) 
     ("annotation", "words"),
     [
         (Size, "integer ≥ 1"),
+        (Count, "integer ≥ 1, ≤ 1024"),
         (Probability, "number ≥ 0, < 1"),
         (Epsilon | None, "number > 0, < 1 or `null`"),
         (TokenId | list[TokenId] | None, "integer ≥ 0 or list of integers ≥ 0 or `null`"),

@@ -129,13 +129,6 @@ def test_a_long_prompt_is_read_in_chunks_to_the_same_end(tmp_path: Path, monkeyp
     assert [row.token_ids for row in model.generate(PROMPTS, max_new_tokens=9)] == [row.token_ids for row in expected]
 
 
-def test_a_long_prompt_may_be_cut(tmp_path: Path) -> None:
-    gpt2(tmp_path)
-    model = zoo.load(tmp_path)
-    row = model.generate(["the " * 60], truncate=True)[0]
-    assert (len(row.token_ids), row.finish_reason) == (1, "length")
-
-
 def test_min_p_and_typical_p_keep_what_their_papers_say() -> None:
     shares = torch.tensor([[0.1, 0.2, 0.4, 0.25, 0.05]])
     kept = drawable(shares.log(), GenerationSettings(temperature=1.0, min_p=0.4)).isfinite()

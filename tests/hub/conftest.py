@@ -139,3 +139,13 @@ def contents(store: Path) -> list[str]:
 def left_in_store(home: Path) -> Callable[[], list[str]]:
     """Gives the files in the store when called."""
     return lambda: contents(home / "hub")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder, and work inside a folder of it."""
+    project = tmp_path / "project"
+    (project / "source").mkdir(parents=True)
+    monkeypatch.chdir(project / "source")
+    monkeypatch.delenv("ZOO_LOCK", raising=False)
+    return project

@@ -19,22 +19,12 @@ import zoo
 from zoo import errors
 from zoo.hub import syncing
 from zoo.hub.lock import Lock, LockedCheckpoint, LockedFile, _quoted, find_pin, lock_path
-from zoo.hub.pulling import stored_checkpoint
+from zoo.hub.sources import stored_checkpoint
 from zoo.hub.store import Repository
 from zoo.references import parse
 
 LeftInStore = Callable[[], list[str]]
 HEADER = "# Written by `zoo lock`. Commit it with the project; `zoo sync --frozen` then gives everybody the same.\n"
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folder, and work inside a folder of it."""
-    project = tmp_path / "project"
-    (project / "source").mkdir(parents=True)
-    monkeypatch.chdir(project / "source")
-    monkeypatch.delenv("ZOO_LOCK", raising=False)
-    return project
 
 
 @pytest.fixture

@@ -100,10 +100,11 @@ def test_a_lost_race_overwrites_nothing(hub: Any, folder: Path, published: str) 
 
 
 def test_writing_needs_the_right_token(hub: Any, folder: Path) -> None:
-    with pytest.raises(errors.AccessDenied) as caught:
+    with pytest.raises(errors.InvalidToken) as caught:
         zoo.push(folder, "me/small", endpoint=hub.endpoint, token="hf_wrong")
     assert str(caught.value) == (
-        f"{hub.endpoint} refused the token for: creating 'me/small'. Give one that may do it with --token or HF_TOKEN"
+        f"The token for {hub.endpoint} is not valid: the hub does not know it (creating 'me/small'). It may be mistyped, "
+        "expired, or another hub's. Give one of this hub with --token or HF_TOKEN, or store it with: hf auth login"
     )
 
 

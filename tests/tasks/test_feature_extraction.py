@@ -134,8 +134,8 @@ def test_texts_are_cut_where_the_pooling_files_say(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("[{", "it is not a list of modules with type and path"),
-        ('{"type": "Pooling"}', "it is not a list of modules with type and path"),
+        ("[{", "it is not valid JSON (Expecting property name enclosed in double quotes: line 1 column 3 (char 2))"),
+        ('{"type": "Pooling"}', "it is not a JSON array"),
         ('[{"type": "Pooling"}]', "it is not a list of modules with type and path"),
         ('[{"type": "x.Dense", "path": "2_Dense"}]', "it asks for Dense, which is not implemented"),
         ('[{"type": "x.Pooling", "path": "../other"}]', "its pooling module has the path '../other'"),

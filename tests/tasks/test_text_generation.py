@@ -14,7 +14,7 @@ from tests.generation.samples import BART, PROMPTS, T5, continued, gpt2, write
 from tests.tokenization.samples import mbart
 from zoo.errors import InvalidInput
 from zoo.generation.settings import GenerationSettings
-from zoo.tasks.writing import in_language
+from zoo.tasks.prompts import in_language
 
 
 def test_greedy_writing_is_that_of_transformers_for_a_decoder(tmp_path: Path) -> None:
@@ -136,9 +136,28 @@ def test_no_new_tokens_is_an_empty_answer(tmp_path: Path) -> None:
     ({"stop": [""]}, "stop is ['']; it would be texts, none of them empty"),
     (
         {"num_beams": 2, "temperature": 1.0},
-        "num_beams follows the likeliest answers; it goes with neither temperature nor best_of",
+        "num_beams is 2, and follows the likeliest answers; it goes with neither temperature (1.0) nor best_of (1). "
+        "Set num_beams=1, or temperature=0 and best_of=1",
     ),
-    ({"best_of": 3}, "best_of is 3, and without a temperature all answers are the same one"),
+    (
+        {"best_of": 3},
+        "best_of is 3, and without a temperature all answers are the same one. Set temperature=1.0, or best_of=1",
+    ),
+    (
+        {"min_new_tokens": 9, "max_new_tokens": 5},
+        "min_new_tokens is 9 and max_new_tokens 5; the fewest is above the most",
+    ),
+    ({"stop": 5}, "stop is 5; it would be texts, none of them empty"),
+    ({"stop": [5]}, "stop is [5]; it would be texts, none of them empty"),
+    ({"seed": -1}, "seed is -1; it would be a whole number, at least 0 and at most 9223372036854775807"),
+    ({"seed": 0.5}, "seed is 0.5; it would be a whole number, at least 0 and at most 9223372036854775807"),
+    ({"temperature": float("nan")}, "temperature is nan; it would be a number, at least 0"),
+    ({"temperature": "hot"}, "temperature is 'hot'; it would be a number, at least 0"),
+    ({"length_penalty": float("inf")}, "length_penalty is inf; it would be a number"),
+    ({"no_repeat_ngram_size": -2}, "no_repeat_ngram_size is -2; it would be a whole number, at least 0"),
+    ({"min_p": -0.1}, "min_p is -0.1; it would be a number, at least 0 and at most 1"),
+    ({"num_beams": 0}, "num_beams is 0; it would be a whole number, at least 1"),
+    ({"max_new_tokens": True}, "max_new_tokens is True; it would be a whole number, at least 0"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     gpt2(tmp_path)
@@ -153,7 +172,7 @@ def test_a_prompt_that_is_too_long_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         model.generate(["the cat", "the " * 50])
     assert str(refused.value) == (
-        "Prompt 1 has 52 tokens; the model takes at most 40. Shorten it, or cut its end off with truncate=True"
+        "Prompt 1 has 52 tokens; the model takes at most 40. Shorten it, or keep only its end with truncate=True"
     )
     with pytest.raises(InvalidInput) as refused:
         model.generate("the cat")
@@ -244,6 +263,32 @@ def test_the_code_of_the_target_language_stands_where_the_checkpoint_has_it(tmp_
     fixed = GenerationSettings(start_token_id=2, forced_first=romanian)
     assert in_language(fixed, tokenizer.with_languages(source="fr_XX")) == fixed
     assert in_language(fixed, chosen) == GenerationSettings(start_token_id=2, forced_first=german)
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["mBART", "mBART-50"])
+def test_a_chosen_language_is_written_as_transformers_writes_it(tmp_path: Path, forced: bool) -> None:
+    tokenizer = mbart(tmp_path, src_lang="en_XX", tgt_lang="ro_RO")
+    ids = {code: tokenizer.token_id(code) for code in ("de_DE", "ro_RO")}
+    size = max(token for code in tokenizer.languages if (token := tokenizer.token_id(code)) is not None) + 2
+    begins = {"decoder_start_token_id": 2} if forced else {}
+    config = transformers.MBartConfig(
+        **{**BART, "vocab_size": size, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        | {"decoder_start_token_id": 2 if forced else None, "forced_eos_token_id": None}
+    )
+    oracle = write(tmp_path / "model", "MBartForConditionalGeneration", config, eos_token_id=2, **begins)
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    mbart(tmp_path / "model", src_lang="en_XX", tgt_lang="ro_RO")
+    model = zoo.load(tmp_path / "model")
+    assert model.tokenizer is not None
+    text = "the cat"
+    for code, chosen in (("ro_RO", model.tokenizer), ("de_DE", model.tokenizer.with_languages(target="de_DE"))):
+        model.tokenizer = chosen
+        own = {"decoder_start_token_id": 2, "forced_bos_token_id": ids[code]}
+        settings = own if forced else {"decoder_start_token_id": ids[code]}
+        expected = continued(oracle, chosen.encode([text])[0].ids, max_new_tokens=7, **settings)
+        found = model.generate([text], max_new_tokens=7)[0].token_ids
+        assert found == expected
+        assert (found[0] == ids[code]) is forced
 
 
 def test_without_codes_of_languages_nothing_changes(tmp_path: Path) -> None:

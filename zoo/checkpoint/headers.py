@@ -4,7 +4,6 @@ Format: 8 bytes with the header's length (little endian), that much JSON, then t
 (https://huggingface.co/docs/safetensors). Accepted is only a file in which every byte belongs to exactly one tensor.
 """
 
-import json
 import math
 import reprlib
 import struct
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.checkpoint.json_objects import parse_object
 from zoo.errors import CorruptFile
 
 HEADER_LIMIT_BYTES = 25_000_000
@@ -62,16 +62,9 @@ def read_header_from(read: Callable[[int], bytes], size_bytes: int, path: Path |
 def parse_header(text: bytes, data_bytes: int, path: Path | str) -> dict[str, TensorHeader]:
     """Check a header's JSON against the number of bytes that follow it. path: for the message. Raises CorruptFile."""
     try:
-        entries = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_int=_integer,
-        )
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(path, f"its header is not valid JSON ({error})") from None
-    if not isinstance(entries, dict):
-        raise CorruptFile(path, "its header is not a JSON object")
+        entries = parse_object(text, constants=False)
+    except ValueError as error:
+        raise CorruptFile(path, f"its header {error}") from None
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CorruptFile(path, "its header's __metadata__ is not a map from text to text")
@@ -111,21 +104,3 @@ def _tensor_header(name: str, entry: Any, path: Path | str) -> TensorHeader:
 
 def _naturals(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise ValueError("a name stands in it twice")
-    # Half a surrogate pair is no text: encoding it raises a ValueError.
-    "".join([*unique, *(value for value in unique.values() if isinstance(value, str))]).encode("utf-8")
-    return unique
-
-
-def _integer(digits: str) -> int | float:
-    # JSON's -0 is a float to every other reader; as one it counts as no size.
-    return -0.0 if digits == "-0" else int(digits)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")

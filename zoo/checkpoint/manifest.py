@@ -1,6 +1,7 @@
 """Manifests: what a checkpoint in the store consists of, so that it can be checked again at any time."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Manifest(BaseModel):
     architecture: str | None = Field(None, description="model_type of its config.json")
     distribution: str | None = Field(None, description="The plugin distribution that provides the architecture")
     distribution_version: str | None = None
+    include: tuple[str, ...] = Field((), description="Patterns of files that were added to the checkpoint's own")
+    exclude: tuple[str, ...] = Field((), description="Patterns of files that were left out")
     files: Mapping[str, FileEntry]
 
     @property
@@ -76,7 +79,10 @@ class Manifest(BaseModel):
         """Write the manifest, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
-        temporary.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=2, exclude_none=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
 
     @classmethod

@@ -1,6 +1,5 @@
 """Reading a checkpoint's folder: its configuration, and its tensors mapped from the files."""
 
-import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.checkpoint.headers import TensorHeader, read_header
+from zoo.checkpoint.json_objects import parse_json_value, parse_object
 from zoo.errors import CorruptFile, NotACheckpoint, RefusedContent
 
 if TYPE_CHECKING:
@@ -23,22 +23,34 @@ JSON_LIMIT_BYTES = 50_000_000
 
 def read_json(path: Path) -> dict[str, Any]:
     """Give the JSON object in a file. Raises CorruptFile."""
-    if not path.is_file():
-        raise CorruptFile(path, "it is not there")
-    if path.stat().st_size > JSON_LIMIT_BYTES:
-        raise CorruptFile(path, f"it has more than {JSON_LIMIT_BYTES} bytes")
-    return parse_json(path.read_bytes(), path)
+    return parse_json(_read_limited(path), path)
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """Give the JSON array in a file. Raises CorruptFile."""
+    try:
+        value = parse_json_value(_read_limited(path))
+    except ValueError as error:
+        raise CorruptFile(path, f"it {error}") from None
+    if not isinstance(value, list):
+        raise CorruptFile(path, "it is not a JSON array")
+    return value
 
 
 def parse_json(text: bytes, path: Path | str) -> dict[str, Any]:
     """Give the JSON object in a text. path: for the message. Raises CorruptFile."""
     try:
-        value = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(path, f"it is not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise CorruptFile(path, "it is not a JSON object")
-    return value
+        return parse_object(text)
+    except ValueError as error:
+        raise CorruptFile(path, f"it {error}") from None
+
+
+def _read_limited(path: Path) -> bytes:
+    if not path.is_file():
+        raise CorruptFile(path, "it is not there")
+    if path.stat().st_size > JSON_LIMIT_BYTES:
+        raise CorruptFile(path, f"it has more than {JSON_LIMIT_BYTES} bytes")
+    return path.read_bytes()
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:

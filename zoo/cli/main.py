@@ -12,14 +12,17 @@ from typing import Any
 import click
 
 from zoo import __version__
-from zoo.errors import SignatureWarning, ZooError
+from zoo.cli.output import printable
+from zoo.errors import ZooError, ZooWarning
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
-    "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "list", "show", "search", "verify", "rm")),
+    "Checkpoints": ("zoo.cli.checkpoints", ("pull", "push", "search")),
+    "Store": ("zoo.cli.store", ("list", "show", "verify", "rm", "prune")),
     "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
-    "Models": ("zoo.cli.models", ("run", "embed")),
+    "Running models": ("zoo.cli.running", ("run",)),
+    "Models": ("zoo.cli.models", ("embed",)),
     "Training": ("zoo.cli.training", ("finetune",)),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
@@ -93,7 +96,7 @@ def _run() -> int:
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return 1
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -115,8 +118,8 @@ _usual_format = warnings.formatwarning
 
 def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> str:
     """Give our own warnings as sentences; a place in the code says nothing to a user."""
-    own = issubclass(category, SignatureWarning)
-    return f"Warning: {message}\n" if own else _usual_format(message, category, *place, **rest)
+    own = issubclass(category, ZooWarning)
+    return f"Warning: {printable(str(message))}\n" if own else _usual_format(message, category, *place, **rest)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ token_option = click.option("--token", envvar="HF_TOKEN", help="Token for the hu
 revision_option = click.option("--revision", help="Branch, tag or commit; also as REF@REVISION.")
 
 
+def printable(text: str) -> str:
+    """Give a text that may hold what a file or a hub says: what would steer the terminal is written as an escape."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -29,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     if not rows:
         click.echo(empty, err=True)
         return
-    texts = [[str(cell) for cell in row] for row in (columns, *rows)]
+    texts = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
     widths = [max(len(row[index]) for row in texts) for index in range(len(columns))]
     for row in texts:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -83,6 +88,7 @@ class TransferBars(TransferLines):
     def advanced(self, name: str, count: int, size_bytes: int) -> None:
         self.total_bytes += count
         if name not in self._bars:
+            self._progress.start()  # only now: without any bar it would leave an empty line
             self._bars[name] = self._progress.add_task(f"{self.verb} {name}", total=size_bytes)
         self._progress.advance(self._bars[name], count)
 
@@ -103,8 +109,13 @@ def transfer_progress(verb: str) -> Iterator[TransferLines]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield TransferBars(verb, progress)
+    progress = Progress(*columns, console=Console(stderr=True))
+    bars = TransferBars(verb, progress)
+    try:
+        yield bars
+    finally:
+        if bars.total_bytes:
+            progress.stop()
 
 
 @contextmanager

@@ -164,6 +164,11 @@ def _joined(*words: str | None) -> str:
 @dtype_option
 @task_option
 @click.option("--label", "labels", multiple=True, help="Plan a new head with this label; repeatable.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["int8", "int4"]),
+    help="Plan linear layers in so many bits, and say what that costs.",
+)
 @click.option("--ranks", type=click.IntRange(min=1), help="Also show one rank's share of a model split over so many.")
 @revision_option
 @endpoint_option
@@ -180,6 +185,7 @@ def plan_command(ref: str, labels: tuple[str, ...], as_json: bool, **options: An
     \b
     Example: zoo plan gpt2
              zoo plan org/name --dtype bfloat16 --ranks 4
+             zoo plan org/name --quantize int8
     """
     from zoo.planning import plan
 
@@ -210,6 +216,7 @@ def _facts(planned: Plan) -> dict[str, str]:
         "task": planned.task,
         "parameters": f"{planned.parameters:,}",
         "weights": f"{size(planned.weight_bytes)} in {dtypes}",
+        "accuracy": _accuracy(planned),
         "on a CPU": f"{size(memory.mapped_bytes)} mapped, {size(memory.own_bytes)} own, {size(memory.peak_bytes)} at the peak",
         "on a GPU": f"{size(memory.gpu_bytes)}, and at the peak {size(memory.host_peak_bytes)} on the host",
         "cast": _listed(planned.cast),
@@ -220,6 +227,14 @@ def _facts(planned: Plan) -> dict[str, str]:
     if planned.share is not None:
         facts |= _share(planned.share)
     return {key: value for key, value in facts.items() if value}
+
+
+def _accuracy(planned: Plan) -> str:
+    """Say what quantised weights cost."""
+    if planned.accuracy is None:
+        return ""
+    change = 100 * (planned.accuracy.perplexity_ratio - 1)
+    return f"perplexity {change:+.2f} % when measured ({planned.accuracy.source}); of this checkpoint it is not known"
 
 
 def _cache(planned: Plan) -> str:

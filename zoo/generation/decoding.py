@@ -47,13 +47,15 @@ class Row:
 
     given: Sequence[int]
     chance: torch.Generator
+    most: int
+    """How many tokens it may have."""
     token_ids: list[int] = field(default_factory=list)
     log_probability: float = 0.0
     finish_reason: Literal["stop", "length"] | None = None
     cut: int | None = None
     """Where in its text a stop text begins."""
 
-    def take(self, token: int, gain: float, settings: GenerationSettings, most: int, to_text: ToText) -> None:
+    def take(self, token: int, gain: float, settings: GenerationSettings, to_text: ToText) -> None:
         """Add a token, and see whether it ends the answer."""
         self.log_probability += gain
         if token in settings.end_token_ids:
@@ -66,7 +68,7 @@ class Row:
             if places:
                 self.cut, self.finish_reason = min(places), "stop"
                 return
-        if len(self.token_ids) >= most:
+        if len(self.token_ids) >= self.most:
             self.finish_reason = "length"
 
 
@@ -75,38 +77,41 @@ def decode(
     prompts: Tensor,
     given: Sequence[Sequence[int]],
     settings: GenerationSettings,
-    most: int,
+    most: Sequence[int],
     seeds: Sequence[int],
     to_text: ToText,
 ) -> Iterator[list[Row]]:
     """Write after each prompt, a token a step, and give all rows after each step; the last time when all have ended.
 
     prompts: int64 (batch, time), padded on the left; beside an encoder the start tokens. given: the same without
-    padding. most: how many tokens an answer may have. seeds: one a prompt.
+    padding. most: how many tokens each answer may have. seeds: one a prompt.
     Rows that have ended leave the batch once they are half of it, so that they stop costing.
     Raises InvalidInput when the scores are not numbers.
     """
-    rows = [Row(text, torch.Generator().manual_seed(seed)) for text, seed in zip(given, seeds, strict=True)]
-    for row in rows if most == 0 else ():
-        row.finish_reason = "length"
+    rows = [
+        Row(text, torch.Generator().manual_seed(seed), limit)
+        for text, seed, limit in zip(given, seeds, most, strict=True)
+    ]
+    for row in rows:
+        row.finish_reason = None if row.most else "length"
     live = rows
     newest = prompts
     while any(row.finish_reason is None for row in live):
         scores = checked(scorer.advance(newest))
         texts = [[*row.given, *row.token_ids] for row in live]
-        counted = adjusted(scores, settings, texts, [len(row.given) for row in live], most)
+        counted = adjusted(scores, settings, texts, [len(row.given) for row in live], [row.most for row in live])
         chosen = _choose(counted, settings, live)
         gains = scores.log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
         for row, token, gain in zip(live, chosen.tolist(), gains, strict=True):
             if row.finish_reason is None:
-                row.take(token, gain, settings, most, to_text)
+                row.take(token, gain, settings, to_text)
         newest = chosen[:, None]
         yield rows
         going = [index for index, row in enumerate(live) if row.finish_reason is None]
         if going and len(going) <= len(live) // 2:
             scorer.keep(going)
             live, newest = [live[index] for index in going], newest[going]
-    if most == 0:
+    if not any(most):
         yield rows
 
 

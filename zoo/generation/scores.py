@@ -7,22 +7,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo.errors import InvalidInput
 from zoo.generation.settings import GenerationSettings
+
+SMALLEST_TEMPERATURE = 1e-30  # what float32 can still divide by
 
 
 def adjusted(
-    scores: Tensor, settings: GenerationSettings, texts: Sequence[Sequence[int]], starts: Sequence[int], most: int
+    scores: Tensor,
+    settings: GenerationSettings,
+    texts: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    most: Sequence[int],
 ) -> Tensor:
     """Apply what prompt and answer so far rule in or out. A new tensor where anything changes.
 
     scores: float32 (batch, vocab). texts: each row's token ids so far, prompt or start token included; starts: how many
-    of them were given. most: how many tokens an answer may have.
+    of them were given. most: how many tokens each answer may have.
     """
     changed = False
-    for row, (text, start) in enumerate(zip(texts, starts, strict=True)):
+    for row, (text, start, limit) in enumerate(zip(texts, starts, most, strict=True)):
         new = len(text) - start
-        forced = settings.forced_first if new == 0 else settings.forced_last if new == most - 1 else None
-        if new == 0 and forced is None and most == 1:
+        forced = settings.forced_first if new == 0 else settings.forced_last if new == limit - 1 else None
+        if new == 0 and forced is None and limit == 1:
             forced = settings.forced_last
         edits = _needs(settings, new, len(text)) or forced is not None
         if not edits:
@@ -32,8 +39,16 @@ def adjusted(
         one = scores[row]
         _penalise(one, settings, text, start)
         banned = _banned(settings, text)
+        if new == _beginning(settings):
+            banned.update(settings.suppressed_first)
         if new < settings.min_new_tokens or len(text) < settings.min_length:
             banned.update(settings.end_token_ids)
+        banned = {token for token in banned if token < len(one)}
+        if len(banned) == len(one):
+            raise InvalidInput(
+                f"After {new} new tokens everything that could come next is ruled out: by bad words, min_new_tokens or "
+                f"no_repeat_ngram_size ({settings.no_repeat_ngram_size}). Loosen one of them, or ask for fewer tokens"
+            )
         if banned:
             one[torch.tensor(sorted(banned), device=one.device)] = -torch.inf
         if forced is not None:
@@ -49,8 +64,14 @@ def _needs(settings: GenerationSettings, new: int, length: int) -> bool:
         or (settings.frequency_penalty and new)
         or settings.no_repeat_ngram_size
         or settings.suppressed
+        or (settings.suppressed_first and new == _beginning(settings))
         or (settings.end_token_ids and (new < settings.min_new_tokens or length < settings.min_length))
     )
+
+
+def _beginning(settings: GenerationSettings) -> int:
+    """Give the place of an answer's first token that is not forced."""
+    return 0 if settings.forced_first is None else 1
 
 
 def _penalise(one: Tensor, settings: GenerationSettings, text: Sequence[int], start: int) -> None:
@@ -84,7 +105,8 @@ def _ends_with(text: Sequence[int], word: Sequence[int]) -> bool:
 
 def drawable(scores: Tensor, settings: GenerationSettings) -> Tensor:
     """Leave only the tokens that chance may draw, -inf elsewhere, after the temperature. scores: (batch, vocab)."""
-    scores = scores / settings.temperature
+    # The likeliest is 0, so that no temperature, however small, makes an infinite number.
+    scores = (scores - scores.amax(-1, keepdim=True)) / max(settings.temperature, SMALLEST_TEMPERATURE)
     if settings.top_k is not None and settings.top_k < scores.shape[-1]:
         scores = scores.masked_fill(scores < scores.topk(settings.top_k).values[:, -1:], -torch.inf)
     if settings.top_p is not None and settings.top_p < 1:

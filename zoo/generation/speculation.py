@@ -116,7 +116,7 @@ def speculate(
 
     start: int64 (1, time), what the model reads first; given: the same as a list.
     """
-    row = Row(given, torch.Generator().manual_seed(seed))
+    row = Row(given, torch.Generator().manual_seed(seed), most)
     newest = start
     if most == 0:
         row.finish_reason = "length"
@@ -132,9 +132,9 @@ def speculate(
             proposed = guess.token_ids[place] if place < len(guess.token_ids) else None
             drawn_from = None if guess.shares is None or proposed is None else guess.shares[place]
             said = [*given, *row.token_ids]
-            counted = adjusted(scores[place : place + 1], settings, [said], [len(given)], most)
+            counted = adjusted(scores[place : place + 1], settings, [said], [len(given)], [most])
             token = _settle(counted, proposed, drawn_from, settings, row.chance)
-            row.take(token, float(scores[place].log_softmax(-1)[token]), settings, most, to_text)
+            row.take(token, float(scores[place].log_softmax(-1)[token]), settings, to_text)
             if row.finish_reason is not None or token != proposed:
                 break
             accepted += 1

@@ -52,26 +52,32 @@ def list_checkpoints(pattern: str = "*", task: str | None = None) -> list[Catalo
 
     A catalogue file that is not in the form above is left out, with a warning in the log.
     """
+    wanted = [e for e in _entries() if fnmatchcase(e.name, pattern) or fnmatchcase(e.repository, pattern)]
+    return sorted((e for e in wanted if task in (None, e.task)), key=lambda entry: entry.name)
+
+
+def _entries(about: str = "") -> list[CatalogueEntry]:
+    """Give the first entry of each name, from those files alone in which a text stands."""
     entries: dict[str, CatalogueEntry] = {}
     for folder in host.each("zoo.catalogues", "zoo_catalogues"):
         for path in sorted(Path(folder).glob("*.toml")):
             try:
-                for entry in _read(path):
+                content = path.read_text(encoding="utf-8")
+                for entry in _read(path, content) if about in content else []:
                     entries.setdefault(entry.name, entry)
-            except CorruptFile as error:  # one plugin's slip must not keep others' checkpoints away
+            except (CorruptFile, UnicodeDecodeError) as error:  # one plugin's slip must not keep others' away
                 _log.warning("%s", error)
-    wanted = [e for e in entries.values() if fnmatchcase(e.name, pattern) or fnmatchcase(e.repository, pattern)]
-    return sorted((e for e in wanted if task in (None, e.task)), key=lambda entry: entry.name)
+    return list(entries.values())
 
 
 def look_up(reference: Reference) -> CatalogueEntry | None:
     """Give the entry that a reference means, by name or repository. Raises InvalidReference for an unknown name."""
-    entries = list_checkpoints()
-    for entry in entries:
+    for entry in _entries(about=reference.name or reference.repo_id or ""):
         if reference.name == entry.name or (reference.repo_id is not None and reference.repo_id == entry.repository):
             return entry
     if reference.name is not None:
-        near = [entry.name for entry in entries if reference.name in entry.name or entry.name in reference.name]
+        names = [entry.name for entry in list_checkpoints()]
+        near = [name for name in names if reference.name in name or name in reference.name]
         hint = f"; near it: {', '.join(near[:5])}" if near else ""
         raise InvalidReference(reference.name, f"the catalogue has no entry of that name{hint}")
     return None
@@ -82,10 +88,10 @@ def provider(architecture: str) -> str | None:
     return next((entry.plugin for entry in list_checkpoints() if entry.architecture == architecture), None)
 
 
-def _read(path: Path) -> list[CatalogueEntry]:
+def _read(path: Path, text: str) -> list[CatalogueEntry]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(text)
         shared = {"architecture": content["architecture"], "plugin": content["plugin"]}
         return [CatalogueEntry.model_validate(entry | shared) for entry in content.get("checkpoint", [])]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValidationError) as error:
         raise CorruptFile(path, f"it is not a catalogue file ({error})") from None

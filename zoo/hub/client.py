@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
@@ -17,24 +20,25 @@ from pydantic import ValidationError
 from zoo import __version__
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import (
-    AccessDenied,
-    GatedRepository,
     HubUnreachable,
     PushConflict,
     PushInterrupted,
-    RateLimited,
-    RefusedContent,
-    RepositoryNotFound,
-    RevisionNotFound,
+    RepositoryMoved,
 )
+from zoo.hub.connections import Connections
+from zoo.hub.failures import translated
+from zoo.hub.names import check_file_name
 from zoo.hub.ranges import read_range
-from zoo.hub.transfer import Advance, fetch, file_url
-from zoo.references import is_commit
+from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
+from zoo.hub.tokens import allow, guard
+from zoo.hub.transfer import Transfer, file_url, run
+from zoo.references import is_commit, is_repository
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 
+TIMEOUT_SECONDS = 30.0
 Token = str | Literal[False] | None
 """None for HF_TOKEN or the one stored by `hf auth`; False for none."""
 
@@ -100,12 +104,22 @@ class HubClient:
         headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo", library_version=__version__)
         return headers
 
+    @cached_property
+    def _connections(self) -> Connections:
+        from huggingface_hub import constants
+
+        return Connections(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
     def listing(self, repo_id: str, revision: str | None = None) -> Listing:
         """Resolve a revision to its commit and list the files. Raises the errors of `_translated`, RefusedContent."""
         with self._translated(repo_id, revision, f"reading '{repo_id}'"):
-            info = self._api.model_info(repo_id, revision=revision, files_metadata=True)
-        if not is_commit(info.sha):
-            raise HubUnreachable(self.endpoint, f"it gave {info.sha!r} as the commit of '{repo_id}'")
+            ask = partial(
+                self._api.model_info, repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS
+            )
+            info = self._patiently(ask)
+        commit = self._checked_commit(info.sha, repo_id)
+        if info.id != repo_id and is_repository(info.id):
+            warnings.warn(RepositoryMoved(repo_id, info.id, self.endpoint), stacklevel=2)
         files = {}
         for sibling in info.siblings or []:
             check_file_name(sibling.rfilename, repo_id)
@@ -114,17 +128,42 @@ class HubClient:
                     entry = FileEntry(size_bytes=sibling.lfs.size, sha256=sibling.lfs.sha256)
                 else:
                     entry = FileEntry(size_bytes=sibling.size or 0, git_blob=sibling.blob_id)
-                    assert entry.git_blob is not None
-            except (ValidationError, AssertionError):
+            except ValidationError:
                 raise HubUnreachable(self.endpoint, f"it gave no usable digest for '{sibling.rfilename}'") from None
             files[sibling.rfilename] = entry
-        return Listing(repo_id, str(info.sha), files)
+        return Listing(repo_id, commit, files)
 
-    def fetch(self, listing: Listing, name: str, blob: Path, advance: Advance) -> None:
-        """Put one file's verified content at `blob`. Raises DigestMismatch and the errors of `_translated`."""
-        url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
+    def fetch(self, listing: Listing, blobs: Mapping[str, Path], watcher: Watcher) -> None:
+        """Put files' verified content where `blobs` says, by name, several at once.
+
+        Raises DigestMismatch, NotEnoughDisk and the errors of `_translated`; what arrived is kept for the next try.
+        """
+        stopped, lock = Event(), Lock()
+
+        def advance(name: str, count: int) -> None:
+            with lock:
+                watcher.advanced(name, count, listing.files[name].size_bytes)
+
+        ordered = sorted(blobs, key=lambda name: listing.files[name].size_bytes, reverse=True)  # the longest first
+        transfers = [
+            (
+                Transfer(
+                    self._connections,
+                    file_url(self.endpoint, listing.repo_id, listing.commit, name),
+                    self._headers,
+                    listing.files[name],
+                    name,
+                    stopped,
+                ),
+                blobs[name],
+                partial(advance, name),
+            )
+            for name in ordered
+        ]
+        for folder in {blob.parent for blob in blobs.values()}:
+            folder.mkdir(parents=True, exist_ok=True)
         with self._translated(listing.repo_id, listing.commit, f"reading '{listing.repo_id}'"):
-            fetch(url, listing.files[name], blob, name, self._headers, advance)
+            run(transfers, self._connections, stopped)
 
     def read(self, listing: Listing, name: str, start: int, end: int) -> bytes:
         """Give the bytes [start, end) of a file, not verified; no more than `end` bytes of any answer are taken in.
@@ -133,7 +172,7 @@ class HubClient:
         """
         url = file_url(self.endpoint, listing.repo_id, listing.commit, name)
         with self._translated(listing.repo_id, listing.commit, f"reading '{name}' of '{listing.repo_id}'"):
-            content = read_range(url, start, end, self._headers)
+            content = read_range(self._connections, url, start, end, self._headers)
         if len(content) != end - start:
             raise HubUnreachable(self.endpoint, f"it gave {len(content)} of {end - start} bytes of '{name}'")
         return content
@@ -147,7 +186,8 @@ class HubClient:
     def head(self, repo_id: str) -> str:
         """Give the commit that the main branch points to."""
         with self._translated(repo_id, None, f"reading '{repo_id}'"):
-            return str(self._api.model_info(repo_id).sha)
+            info = self._api.model_info(repo_id)
+        return self._checked_commit(info.sha, repo_id)
 
     def create(self, repo_id: str, private: bool) -> None:
         """Make sure the repository exists."""
@@ -201,56 +241,44 @@ class HubClient:
         finally:
             for _, file in opened:
                 file.close()
-        return Landed(str(info.oid), info.pr_url)
+        return Landed(self._checked_commit(info.oid, repo_id), info.pr_url)
+
+    def _checked_commit(self, commit: Any, repo_id: str) -> str:
+        """Give a commit that a hub named, if it looks like one: it becomes a path. Raises HubUnreachable."""
+        if not is_commit(commit):
+            raise HubUnreachable(self.endpoint, f"it gave {reprlib.repr(commit)} as the commit of '{repo_id}'")
+        return str(commit)
+
+    def _patiently(self, ask: Callable[[], ModelInfo]) -> ModelInfo:
+        """Ask again while the hub is busy or breaks off; where none is to be reached, that is known at once."""
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError
+
+        patience = Patience(self.endpoint, Event())
+        while True:
+            asked_seconds = None
+            try:
+                return ask()
+            except HfHubHTTPError as error:
+                patience.fail()
+                if error.response.status_code not in RETRIED_STATUS or patience.is_spent:
+                    raise
+                asked_seconds = retry_after(error.response.headers)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.ReadTimeout):
+                patience.fail()
+                if patience.is_spent:
+                    raise
+            patience.wait(asked_seconds)
 
     @contextmanager
     def _translated(self, repo_id: str, revision: str | None, action: str) -> Iterator[None]:
-        """Turn the client library's errors into ours, each with its own next step."""
-        import httpx2
-        from huggingface_hub import errors
-
-        with_token = "authorization" in {key.lower() for key in self._headers}
-        try:
+        """Ask with the token at its own origin alone, and turn what goes wrong into our errors. See zoo.hub.failures."""
+        authorization = self._headers.get("authorization")
+        if authorization is not None:
+            allow(authorization, self.endpoint)
+        guard()
+        with translated(self.endpoint, repo_id, revision, action, with_token=authorization is not None):
             yield
-        except errors.GatedRepoError as error:
-            raise GatedRepository(repo_id, self.endpoint) from error
-        except errors.RevisionNotFoundError as error:
-            raise RevisionNotFound(repo_id, str(revision), self.endpoint) from error
-        except errors.RepositoryNotFoundError as error:
-            raise RepositoryNotFound(repo_id, self.endpoint, with_token) from error
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code
-            if status in (401, 403):
-                raise AccessDenied(self.endpoint, action, with_token) from error
-            if status == 429:
-                wait = error.response.headers.get("Retry-After", "")
-                raise RateLimited(self.endpoint, float(wait) if wait.isdigit() else None) from error
-            reason = error.server_message or str(error).splitlines()[0]
-            raise HubUnreachable(self.endpoint, f"status {status} while {action} ({reason})") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise HubUnreachable(self.endpoint, f"{type(error).__name__}: {error}") from error
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            # What the library raises when an upload fails, or when an answer is not what a hub would give.
-            raise HubUnreachable(self.endpoint, f"{action} failed: {error}") from error
-
-
-def check_file_name(name: Any, where: str) -> None:
-    """Refuse a file name that could leave the folder it is put in. Raises RefusedContent."""
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    plain = (
-        parts
-        and "/".join(parts) == name
-        and not name.startswith("/")
-        and not any(part in ("..", ".git") or "\\" in part or ":" in part for part in parts)
-        and name.isprintable()
-        and len(name) < 1000
-    )
-    if not plain:
-        raise RefusedContent(
-            f"The repository '{where}'",
-            f"it has a file named {name!r}, which could be written outside its folder",
-            "Nothing was fetched. Tell the operator of the hub",
-        )
 
 
 class _WatchedFile(io.BufferedReader):

@@ -17,20 +17,15 @@ from zoo.checkpoint.manifest import Checkpoint
 from zoo.checkpoint.reader import (
     CONFIG_FILE,
     INDEX_FILE,
-    JSON_LIMIT_BYTES,
     Weights,
     join_shards,
     open_weights,
-    parse_json,
     read_config,
-    shard_names,
 )
-from zoo.errors import CorruptFile, DigestMismatch, NotInStore
-from zoo.hub import catalogue
-from zoo.hub.client import HubClient, Listing, default_endpoint, is_offline
-from zoo.hub.lock import find_pin
-from zoo.hub.pulling import Promise, locked_listing, small_files, stored_checkpoint, weight_files
-from zoo.hub.store import Repository, store_path
+from zoo.hub.choosing import read_listed_json, shards, small_files, weight_files
+from zoo.hub.client import HubClient, Listing
+from zoo.hub.sources import Query, Remote, find
+from zoo.hub.store import Repository
 from zoo.references import parse
 
 FIRST_READ_BYTES = 4096  # of each file of tensors; a shard's header fits mostly, and a longer one is read on
@@ -59,28 +54,8 @@ def inspect(ref: str | Path, revision: str | None, endpoint: str | None, token: 
     reference = parse(ref, revision)
     if reference.folder is not None:
         return _in_folder(Checkpoint(reference.folder))
-    pin = find_pin(reference)
-    entry = None if pin else catalogue.look_up(reference)
-    repo_id = pin.locked.repository if pin else reference.repo_id or (entry.repository if entry else "")
-    wanted = pin.locked.commit if pin else reference.revision
-    stored = stored_checkpoint(repo_id, wanted)
-    if stored is not None and stored.manifest is not None:
-        if pin and not pin.locked.differences(stored.manifest.files):
-            return _in_folder(stored)
-        address = (endpoint or default_endpoint()).rstrip("/")
-        if not pin and (is_offline() or stored.manifest.endpoint == address):
-            return _in_folder(stored)
-    if is_offline():
-        raise NotInStore(str(reference), store_path())
-    if pin:
-        promise = Promise.of(pin)
-        client, listing = locked_listing(pin, endpoint, token)
-    else:
-        promise = Promise("the catalogue", entry.sha256 if entry is not None and wanted is None else {})
-        client = HubClient(endpoint, token)
-        listing = client.listing(repo_id, wanted)
-    promise.check(listing)
-    return _on_hub(client, listing, sorted(promise.sha256) if promise.whole else None)
+    source = find(reference, Query(endpoint, token))
+    return _in_folder(source) if isinstance(source, Checkpoint) else _on_hub(source)
 
 
 def _in_folder(checkpoint: Checkpoint) -> Inspected:
@@ -91,59 +66,38 @@ def _in_folder(checkpoint: Checkpoint) -> Inspected:
         present = {
             str(path.relative_to(checkpoint.path)): path for path in checkpoint.path.rglob("*") if path.is_file()
         }
-        shards = {str(path.relative_to(checkpoint.path)) for path in weights.files.values()}
-        own = {*small_files(present), *shards, *({INDEX_FILE} & set(present) if len(shards) > 1 else ())}
+        holders = {str(path.relative_to(checkpoint.path)) for path in weights.files.values()}
+        own = {*small_files(present), *holders, *({INDEX_FILE} & set(present) if len(holders) > 1 else ())}
         files = {name: present[name].stat().st_size for name in sorted(own)}
     return Inspected(checkpoint, str(checkpoint.path), config, weights, files)
 
 
-def _on_hub(client: HubClient, listing: Listing, names: list[str] | None) -> Inspected:
-    """Read what is needed of a repository. names: the files of the checkpoint; None for those that Zoo would choose."""
-    chosen = names if names is not None else [*small_files(listing.files), *weight_files(listing)]
-    config = _read_json(client, listing, CONFIG_FILE)
-    read_bytes = listing.files[CONFIG_FILE].size_bytes
-    if INDEX_FILE in chosen:
-        index = _read_json(client, listing, INDEX_FILE)
-        read_bytes += listing.files[INDEX_FILE].size_bytes
-        shards = shard_names(index, INDEX_FILE)
-        if absent := [name for name in shards if name not in listing.files]:
-            raise CorruptFile(INDEX_FILE, f"it names the shard {absent[0]}, which the repository does not have")
-        chosen = sorted({*chosen, *shards})
-    else:
-        index, shards = {}, weight_files(listing)
-    files = [_RemoteFile(client, listing, name) for name in shards]
+def _on_hub(source: Remote) -> Inspected:
+    """Read what is needed of a repository."""
+    client, listing, index = source.client, source.listing, source.index
+    config = read_listed_json(client, listing, CONFIG_FILE)
+    read_bytes = listing.files[CONFIG_FILE].size_bytes + (listing.files[INDEX_FILE].size_bytes if index else 0)
+    weights_names = shards(index, listing) if index else weight_files(listing)
+    files = [_RemoteFile(client, listing, name) for name in weights_names]
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         headers = list(pool.map(_RemoteFile.header, files))
-    by_name = dict(zip(shards, headers, strict=True))
-    paths = {name: Path(listing.repo_id, name) for name in shards}
-    whole = Weights(headers[0], dict.fromkeys(headers[0], paths[shards[0]]))
+    by_name = dict(zip(weights_names, headers, strict=True))
+    paths = {name: Path(listing.repo_id, name) for name in weights_names}
+    whole = Weights(headers[0], dict.fromkeys(headers[0], paths[weights_names[0]]))
     weights = join_shards(index, INDEX_FILE, by_name, paths) if index else whole
     repository = Repository(listing.repo_id)
     absent_bytes = [
-        listing.files[name].size_bytes for name in chosen if not repository.blob(listing.files[name]).is_file()
+        listing.files[name].size_bytes for name in source.names if not repository.blob(listing.files[name]).is_file()
     ]
     return Inspected(
         Checkpoint(Path(listing.repo_id), listing.repo_id, listing.commit),
         client.endpoint,
         config,
         weights,
-        {name: listing.files[name].size_bytes for name in sorted(chosen)},
+        {name: listing.files[name].size_bytes for name in source.names},
         fetch_bytes=sum(absent_bytes),
         read_bytes=read_bytes + sum(file.read_bytes for file in files),
     )
-
-
-def _read_json(client: HubClient, listing: Listing, name: str) -> dict[str, Any]:
-    """Read a small file whole, and check its digest."""
-    entry = listing.files[name]
-    if entry.size_bytes > JSON_LIMIT_BYTES:
-        raise CorruptFile(name, f"it has more than {JSON_LIMIT_BYTES} bytes")
-    content = client.read(listing, name, 0, entry.size_bytes)
-    hasher = entry.hasher()
-    hasher.update(content)
-    if hasher.hexdigest() != entry.digest:
-        raise DigestMismatch(name, entry.digest, hasher.hexdigest(), "the commit's listing")
-    return parse_json(content, name)
 
 
 class _RemoteFile:

@@ -35,7 +35,7 @@ from zoo.checkpoint.manifest import FileEntry
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import CorruptFile, InvalidReference, LockConflict, RefusedContent
 from zoo.hub.catalogue import look_up
-from zoo.hub.client import check_file_name
+from zoo.hub.names import check_file_name
 from zoo.hub.store import DEFAULT_REVISION
 from zoo.references import Reference, parse
 

@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from zoo import host
-from zoo.checkpoint.headers import read_header
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
-from zoo.checkpoint.reader import (
-    CONFIG_FILE,
-    INDEX_FILE,
-    PICKLE_SUFFIXES,
-    WEIGHTS_FILE,
-    open_weights,
-    pickles_only,
-    read_config,
-    read_json,
-    shard_names,
-)
+from zoo.checkpoint.reader import CONFIG_FILE, open_weights, read_config, read_json
 from zoo.errors import (
-    AccessDenied,
     CorruptFile,
     DigestMismatch,
     ExtraMissing,
-    GatedRepository,
-    HubUnreachable,
     NotACheckpoint,
     NotEnoughDisk,
-    NotInStore,
-    RepositoryNotFound,
-    RevisionNotFound,
+    RefusedContent,
     SignatureRefused,
     ZooError,
 )
-from zoo.hub import catalogue
-from zoo.hub.client import HubClient, Listing, Silent, Token, Watcher, default_endpoint, is_offline
-from zoo.hub.lock import LockedCheckpoint, Pin, find_pin
-from zoo.hub.signatures import SIGNATURE_FILE, check_signature
+from zoo.hub.choosing import Choice
+from zoo.hub.client import Listing, Silent, Token, Watcher
+from zoo.hub.contents import check_contents, refuse_dangerous
+from zoo.hub.names import check_chosen_names
+from zoo.hub.partial import partial_paths
+from zoo.hub.signatures import check_signature
+from zoo.hub.sources import Query, Remote, find
 from zoo.hub.store import Repository, store_path
-from zoo.references import Reference, parse
-from zoo.tokenization import TOKENIZER_FILES
+from zoo.references import parse
 
-# What a checkpoint consists of beside its weights. Other frameworks' weights, pickles and code are never fetched.
-WANTED = (
-    CONFIG_FILE, "generation_config.json", "zoo.json", *TOKENIZER_FILES,
-    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
-    "README.md", "LICENSE*", "emissions.csv", SIGNATURE_FILE,
-)  # fmt: skip
-SPARE_DISK_BYTES = 100_000_000
+SPARE_DISK_BYTES = 10_000_000  # for manifests, journals and whatever else the disk is for
+# After one of these, what was fetched for the checkpoint is worth nothing, and goes.
+REFUSALS = (DigestMismatch, CorruptFile, NotACheckpoint, RefusedContent, SignatureRefused, ExtraMissing)
 
 
 def pull(
@@ -65,13 +44,16 @@ def pull(
     token: str | None = None,
     local_only: bool = False,
     refresh: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Checkpoint:
     """Give a checkpoint that is complete and verified on this machine, fetched from a hub only where it is not yet.
 
     ref: a catalogue name, `org/name`, `org/name@revision` or `./folder`. revision: a branch, tag or commit.
     endpoint, token: None for HF_ENDPOINT and HF_TOKEN. local_only: never ask a hub (nor with HF_HUB_OFFLINE=1).
-    refresh: ask the hub whether a branch has moved on. watcher: told of progress.
+    refresh: ask the hub whether a branch has moved on. include, exclude: patterns of file names to add to the checkpoint's
+    own, and to leave out (see Choice). watcher: told of progress.
     A checkpoint that is in the store makes no request. An interrupted pull goes on where it stopped.
     Raises InvalidReference, NotInStore, RepositoryNotFound and its kin, DigestMismatch, CorruptFile, RefusedContent,
     NotEnoughDisk; after a refusal nothing of the checkpoint is left in the store.
@@ -81,139 +63,73 @@ def pull(
     if reference.folder is not None:
         read_config(reference.folder)
         return Checkpoint(reference.folder)
-    pin = find_pin(reference)
-    if pin is not None:
-        return pull_locked(pin, endpoint=endpoint, token=token, local_only=local_only, watcher=watcher)
-    return pull_unlocked(
-        reference, endpoint=endpoint, token=token, local_only=local_only, refresh=refresh, watcher=watcher
-    )
-
-
-def pull_unlocked(
-    reference: Reference,
-    *,
-    endpoint: str | None = None,
-    token: Token = None,
-    local_only: bool = False,
-    refresh: bool = False,
-    watcher: Watcher | None = None,
-) -> Checkpoint:
-    """Give what a reference to a hub means whatever a zoo.lock holds. Arguments and errors: see pull."""
-    entry = catalogue.look_up(reference)
-    repo_id = reference.repo_id or (entry.repository if entry else "")
-    stay_local = local_only or is_offline()
-    stored = stored_checkpoint(repo_id, reference.revision)
-    if stored is not None and not refresh:
-        address = (endpoint or default_endpoint()).rstrip("/")
-        if stay_local or (stored.manifest is not None and stored.manifest.endpoint == address):
-            return _trusted(stored)
-    if stay_local:
-        raise NotInStore(str(reference), store_path())
-    promise = Promise("the catalogue", entry.sha256 if entry is not None and reference.revision is None else {})
-    client, watcher = HubClient(endpoint, token), watcher or Silent()
-    watcher.asked(client.endpoint)
-    return _fetch(client, client.listing(repo_id, reference.revision), reference.revision, promise, watcher)
-
-
-def pull_locked(
-    pin: Pin,
-    *,
-    endpoint: str | None = None,
-    token: Token = None,
-    local_only: bool = False,
-    watcher: Watcher | None = None,
-) -> Checkpoint:
-    """Give the checkpoint that a lock holds: its files and no others, each as promised. Errors: see pull."""
-    locked, watcher = pin.locked, watcher or Silent()
-    stored = stored_checkpoint(locked.repository, locked.commit)
-    if stored is not None and stored.manifest is not None and not locked.differences(stored.manifest.files):
-        return _trusted(stored)
-    if local_only or is_offline():
-        raise NotInStore(pin.reference, store_path())
-    client, listing = locked_listing(pin, endpoint, token, watcher)
-    return _fetch(client, listing, locked.commit, Promise.of(pin), watcher)
-
-
-def locked_listing(
-    pin: Pin, endpoint: str | None, token: Token, watcher: Watcher | None = None
-) -> tuple[HubClient, Listing]:
-    """Give a hub that has what a lock holds, and the listing of its commit.
-
-    endpoint: asked alone. None: HF_ENDPOINT where it is set, then the lock's own; any source will do, for the digests
-    are promised.
-    """
-    own = os.environ.get("HF_ENDPOINT")
-    named = endpoint or own
-    clients = [HubClient(named, token)] if named else []
-    if endpoint in (None, own) and pin.locked.endpoint != (named or "").rstrip("/"):
-        clients.append(HubClient(pin.locked.endpoint, token_for(pin.locked, token)))
-    for client in clients:
-        (watcher or Silent()).asked(client.endpoint)
-        try:
-            listing = client.listing(pin.locked.repository, pin.locked.commit)
-            if listing.commit != pin.locked.commit:
-                raise HubUnreachable(client.endpoint, f"asked for {pin.locked.commit}, it gave {listing.commit}")
-            return client, listing
-        except (AccessDenied, GatedRepository, HubUnreachable, RepositoryNotFound, RevisionNotFound):
-            if client is clients[-1]:
-                raise
-    raise AssertionError("there is always a hub to ask")
-
-
-def token_for(locked: LockedCheckpoint, token: Token) -> Token:
-    """Give the token for a lock's own hub: none unless it is the user's hub too, for anybody can write a lock."""
-    return token if locked.endpoint == default_endpoint().rstrip("/") else False
+    choice, watcher = Choice(tuple(include), tuple(exclude)), watcher or Silent()
+    return fetch(find(reference, Query(endpoint, token, local_only, refresh, choice, watcher)), watcher)
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What files must be, whatever a hub says. by: who promises. sha256, git_blobs, sizes (in bytes): by file name.
+class PullPlan:
+    """What a pull would do. endpoint: None where no hub would be asked. to_fetch, here: sizes in bytes by file name."""
 
-    whole: whether the checkpoint consists of these files alone.
-    """
-
-    by: str
-    sha256: Mapping[str, str]
-    git_blobs: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    whole: bool = False
-
-    @classmethod
-    def of(cls, pin: Pin) -> Promise:
-        """What a lock promises."""
-        files = pin.locked.files
-        git_blobs = {name: file.git_blob for name, file in files.items() if file.git_blob}
-        sizes = {name: file.size_bytes for name, file in files.items()}
-        return cls(str(pin.path), {name: file.sha256 for name, file in files.items()}, git_blobs, sizes, whole=True)
-
-    def check(self, listing: Listing) -> None:
-        """Compare with what a hub lists, digests as far as they are of the same kind. Raises DigestMismatch, CorruptFile."""
-        for name, sha256 in self.sha256.items():
-            entry = listing.files.get(name)
-            if entry is None:
-                raise DigestMismatch(name, sha256, "no digest (it is not there)", self.by)
-            expected = sha256 if entry.sha256 else self.git_blobs.get(name, entry.digest)
-            if entry.digest != expected:
-                raise DigestMismatch(name, expected, entry.digest, self.by)
-            promised_bytes = self.sizes.get(name, entry.size_bytes)
-            if entry.size_bytes != promised_bytes:
-                reason = (
-                    f"it promises {promised_bytes} bytes of '{name}'; with that digest there are {entry.size_bytes}"
-                )
-                raise CorruptFile(self.by, reason)
-
-    def check_content(self, name: str, entry: FileEntry, blob: Path) -> None:
-        """Hash a file that the hub lists with another kind of digest. Raises DigestMismatch."""
-        if entry.sha256 is None and name in self.sha256:
-            try:
-                FileEntry(size_bytes=entry.size_bytes, sha256=self.sha256[name]).check(blob, name)
-            except DigestMismatch as error:
-                raise DigestMismatch(name, error.expected, error.actual, self.by) from None
+    repo_id: str
+    commit: str
+    endpoint: str | None
+    to_fetch: Mapping[str, int]
+    here: Mapping[str, int]
 
 
-def stored_checkpoint(repo_id: str, revision: str | None) -> Checkpoint | None:
-    """Give a checkpoint from the store, or None. Asks no hub."""
-    return Repository(repo_id).find(revision)
+def plan_pull(
+    ref: str | Path,
+    *,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    token: Token = None,
+    refresh: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> PullPlan | None:
+    """Say what a pull would fetch, and change nothing. None for a folder. Arguments and errors: see pull."""
+    reference = parse(ref, revision)
+    if reference.folder is not None:
+        return None
+    choice = Choice(tuple(include), tuple(exclude))
+    source = find(reference, Query(endpoint, token, refresh=refresh, choice=choice))
+    if isinstance(source, Checkpoint):
+        assert source.manifest is not None
+        here = {name: file.size_bytes for name, file in source.manifest.files.items()}
+        return PullPlan(source.manifest.repo_id, source.manifest.commit, None, {}, here)
+    listing, repository = source.listing, Repository(source.listing.repo_id)
+    sizes = {name: listing.files[name].size_bytes for name in source.names}
+    to_fetch = {name: size for name, size in sizes.items() if not repository.blob(listing.files[name]).is_file()}
+    here = {name: size for name, size in sizes.items() if name not in to_fetch}
+    return PullPlan(listing.repo_id, listing.commit, source.client.endpoint, to_fetch, here)
+
+
+def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
+    """Bring to this machine what was found: fetch files, check them, and only then make them visible. Errors: see pull."""
+    if isinstance(source, Checkpoint):
+        return _trusted(source)
+    listing, repository = source.listing, Repository(source.listing.repo_id)
+    check_chosen_names(source.names, listing.repo_id)
+    refuse_dangerous(source.names, listing.repo_id)  # a lock may name anything
+    new: dict[str, Path] = {}
+    with repository.locked():
+        try:
+            new = absent_files(listing, repository, source.names)
+            _check_disk(listing, new)
+            source.client.fetch(listing, new, watcher)
+            for name in source.names:
+                source.promise.check_content(name, listing.files[name], repository.blob(listing.files[name]))
+            manifest = _manifest(source, repository)
+            at = {name: repository.blob(entry) for name, entry in manifest.files.items()}
+            check_signature(listing.repo_id, listing.files, manifest.files, at.__getitem__)
+            checkpoint = repository.install(manifest, source.revision)
+        except ZooError as error:
+            if isinstance(error, REFUSALS):
+                repository.discard(new.values())
+            raise
+    host.notify("zoo_checkpoint_pulled", checkpoint=checkpoint)
+    return checkpoint
 
 
 def _trusted(stored: Checkpoint) -> Checkpoint:
@@ -224,71 +140,23 @@ def _trusted(stored: Checkpoint) -> Checkpoint:
     return stored
 
 
-def _fetch(client: HubClient, listing: Listing, revision: str | None, promise: Promise, watcher: Watcher) -> Checkpoint:
-    """Choose, fetch, check, and only then make it visible."""
-    promise.check(listing)
-    names = sorted(promise.sha256) if promise.whole else [*small_files(listing.files), *weight_files(listing)]
-    repository = Repository(listing.repo_id)
-    new: list[Path] = []
-    with repository.locked():
-        try:
-            _fetch_files(client, listing, repository, names, new, watcher)
-            if INDEX_FILE in names and not promise.whole:
-                shards = shard_names(_read_blob(repository, listing.files[INDEX_FILE]), INDEX_FILE)
-                absent = [name for name in shards if name not in listing.files]
-                if absent:
-                    raise CorruptFile(INDEX_FILE, f"it names the shard {absent[0]}, which the repository does not have")
-                _fetch_files(client, listing, repository, shards, new, watcher)
-                names += shards
-            for name in names:
-                promise.check_content(name, listing.files[name], repository.blob(listing.files[name]))
-            manifest = _manifest(client.endpoint, listing, repository, names)
-            at = {name: repository.blob(entry) for name, entry in manifest.files.items()}
-            check_signature(listing.repo_id, listing.files, manifest.files, at.__getitem__)
-            checkpoint = repository.install(manifest, revision)
-        except ZooError as error:
-            if isinstance(error, DigestMismatch | CorruptFile | NotACheckpoint | SignatureRefused | ExtraMissing):
-                repository.discard(new)
-            raise
-    host.notify("zoo_checkpoint_pulled", checkpoint=checkpoint)
-    return checkpoint
-
-
-def small_files(names: Iterable[str]) -> list[str]:
-    """Give those of a repository's files that belong to a checkpoint beside its weights."""
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in WANTED)]
-
-
-def weight_files(listing: Listing) -> list[str]:
-    """Give the file of weights, or the index of its shards. Raises NotACheckpoint, RefusedContent."""
-    if CONFIG_FILE not in listing.files:
-        raise NotACheckpoint(listing.repo_id, "it has no config.json")
-    for name in (WEIGHTS_FILE, INDEX_FILE):
-        if name in listing.files:
-            return [name]
-    pickles = [name for name in listing.files if name.endswith(PICKLE_SUFFIXES)]
-    if pickles:
-        raise pickles_only(listing.repo_id, pickles)
-    raise NotACheckpoint(listing.repo_id, "it has no model.safetensors")
-
-
-def _fetch_files(
-    client: HubClient, listing: Listing, repository: Repository, names: list[str], new: list[Path], watcher: Watcher
-) -> None:
-    """Fetch what is not among the blobs yet, and note it in `new`."""
+def absent_files(listing: Listing, repository: Repository, names: Sequence[str]) -> dict[str, Path]:
+    """Give the files that are not among the blobs, each content once, with where it goes. A damaged blob is removed."""
     known = repository.verified_digests()
-    absent = [name for name in names if not _is_sound(listing.files[name], repository, known)]
-    needed_bytes = sum(listing.files[name].size_bytes for name in absent)
+    contents = {listing.files[name].digest: name for name in names}
+    absent = [name for name in contents.values() if not _is_sound(listing.files[name], repository, known)]
+    return {name: repository.blob(listing.files[name]) for name in absent}
+
+
+def _check_disk(listing: Listing, new: Mapping[str, Path]) -> None:
+    """See whether there is room for what is still to come. Raises NotEnoughDisk."""
+    partials = [partial_paths(blob)[0] for blob in new.values()]
+    here_bytes = sum(path.stat().st_size for path in partials if path.is_file())
+    needed_bytes = sum(listing.files[name].size_bytes for name in new) - here_bytes + SPARE_DISK_BYTES
     store_path().mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(store_path()).free
-    if needed_bytes + SPARE_DISK_BYTES > free_bytes:
-        raise NotEnoughDisk(store_path(), needed_bytes + SPARE_DISK_BYTES, free_bytes)
-    for name in absent:
-        entry = listing.files[name]
-        blob = repository.blob(entry)
-        if not blob.is_file():
-            client.fetch(listing, name, blob, partial(_advance, watcher, name, entry.size_bytes))
-            new.append(blob)
+    if new and needed_bytes > free_bytes:
+        raise NotEnoughDisk(store_path(), needed_bytes, free_bytes)
 
 
 def _is_sound(entry: FileEntry, repository: Repository, known: Collection[str]) -> bool:
@@ -303,31 +171,26 @@ def _is_sound(entry: FileEntry, repository: Repository, known: Collection[str]) 
     return blob.is_file()
 
 
-def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
-    watcher.advanced(name, count, size_bytes)
-
-
-def _manifest(endpoint: str, listing: Listing, repository: Repository, names: list[str]) -> Manifest:
+def _manifest(source: Remote, repository: Repository) -> Manifest:
     """Check the content as far as that goes without its plugin, and write down what it consists of."""
-    config = _read_blob(repository, listing.files[CONFIG_FILE])
-    for name in names:
-        if name.endswith(".safetensors"):
-            read_header(repository.blob(listing.files[name]))
+    listing, names = source.listing, source.names
+    config = read_json(repository.blob(listing.files[CONFIG_FILE])) if CONFIG_FILE in names else {}
+    earlier = repository.find(listing.commit)
+    kept = earlier.manifest.files if earlier is not None and earlier.manifest is not None else {}
+    check_contents({name: repository.blob(listing.files[name]) for name in names}, listing.repo_id)
     architecture = config.get("model_type")
     provider = next((info for info in host.list_architectures() if info.name == architecture), None)
     return Manifest(
         repo_id=listing.repo_id,
         commit=listing.commit,
-        endpoint=endpoint,
+        endpoint=source.client.endpoint,
         architecture=architecture if isinstance(architecture, str) else None,
         distribution=provider.distribution if provider else None,
         distribution_version=provider.version if provider else None,
-        files={name: listing.files[name] for name in sorted(names)},
+        include=source.choice.include,
+        exclude=source.choice.exclude,
+        files={name: listing.files[name] for name in sorted({*names, *kept})},
     )
-
-
-def _read_blob(repository: Repository, entry: FileEntry) -> dict[str, Any]:
-    return read_json(repository.blob(entry))
 
 
 def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
@@ -346,3 +209,7 @@ def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
             cure = f"It was damaged on this machine. Fetch it anew: zoo rm {checkpoint.repo_id}, then zoo pull"
             raise DigestMismatch(name, error.expected, error.actual, "the manifest", cure) from None
     return len(checkpoint.manifest.files)
+
+
+def _advance(watcher: Watcher, name: str, size_bytes: int, count: int) -> None:
+    watcher.advanced(name, count, size_bytes)

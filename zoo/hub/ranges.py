@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import http.client
+from collections.abc import Mapping
+from threading import Event
+
+from zoo.errors import HubUnreachable
+from zoo.hub.connections import Connections
+from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
+from zoo.hub.transfer import CHUNK_BYTES, raise_for_status
 
 
-def read_range(url: str, start: int, end: int, headers: Mapping[str, str]) -> bytes:
+def read_range(connections: Connections, url: str, start: int, end: int, headers: Mapping[str, str]) -> bytes:
     """Give the bytes [start, end) of what is at an address, fewer where it ends before.
 
     A server that ignores the range and sends everything is read up to `end`, and then no further.
-    Raises the HTTP client's errors, and ValueError for another range than asked for.
+    Raises HubUnreachable, RateLimited, and the HTTP client's errors.
     """
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
-
     if start >= end:
         return b""
     wanted = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-{end - 1}"}
-    with get_session().stream("GET", url, headers=wanted, follow_redirects=True, timeout=30) as response:
-        if response.is_error:
-            response.read()
-        hf_raise_for_status(response)
-        if response.status_code != 206:
-            return _first(response.iter_raw(), end)[start:]
-        given = response.headers.get("Content-Range", "")
-        if not given.startswith(f"bytes {start}-"):
-            raise ValueError(f"bytes {start}-{end - 1} were asked for, and the answer is {given!r}")
-        return _first(response.iter_raw(), end - start)
+    patience = Patience(url, Event())
+    while True:
+        try:
+            with connections.get(url, wanted) as response:
+                if response.status not in RETRIED_STATUS:
+                    return _take(response, url, start, end)
+                reason, asked_seconds = f"status {response.status}", retry_after(response.headers)
+        except (OSError, http.client.HTTPException) as error:
+            reason, asked_seconds = f"{type(error).__name__}: {error}", None
+        patience.fail()
+        if patience.is_spent:
+            raise HubUnreachable(url, reason)
+        patience.wait(asked_seconds)
 
 
-def _first(chunks: Iterable[bytes], count: int) -> bytes:
+def _take(response: http.client.HTTPResponse, url: str, start: int, end: int) -> bytes:
+    if response.status != 206:
+        raise_for_status(url, response)
+        return _first(response, end)[start:]
+    given = response.getheader("Content-Range") or ""
+    if not given.startswith(f"bytes {start}-"):
+        raise HubUnreachable(url, f"bytes {start}-{end - 1} were asked for, and the answer is {given!r}")
+    return _first(response, end - start)
+
+
+def _first(response: http.client.HTTPResponse, count: int) -> bytes:
     """Take the first `count` bytes; what comes after them is left to the server."""
     taken = bytearray()
-    for chunk in chunks:
-        taken += chunk[: count - len(taken)]
-        if len(taken) == count:
-            break
+    while len(taken) < count and (chunk := response.read1(min(CHUNK_BYTES, count - len(taken)))):
+        taken += chunk
     return bytes(taken)

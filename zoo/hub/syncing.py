@@ -25,7 +25,8 @@ from zoo.errors import (
 )
 from zoo.hub.client import Silent, Watcher, is_offline
 from zoo.hub.lock import LOCK_FILE, Lock, LockedCheckpoint, LockedFile, Pin, lock_path
-from zoo.hub.pulling import locked_listing, pull_locked, pull_unlocked, stored_checkpoint, token_for
+from zoo.hub.pulling import fetch
+from zoo.hub.sources import Query, find_locked, find_unlocked, locked_listing, stored_checkpoint, token_for
 from zoo.references import parse
 
 
@@ -69,7 +70,8 @@ def add(
     for ref in refs:
         text = _checked(ref)
         if text not in lock.checkpoints:
-            checkpoint = pull_unlocked(parse(text), endpoint=endpoint, token=token, watcher=watcher)
+            query = Query(endpoint, token, watcher=watcher or Silent())
+            checkpoint = fetch(find_unlocked(parse(text), query), query.watcher)
             changes[text] = _locked(checkpoint, None)
     return _save(path, lock, changes, [_checked(ref) for ref in refs])
 
@@ -90,8 +92,9 @@ def update(
     chosen = _chosen(lock, path, refs)
     changes: dict[str, LockedCheckpoint | None] = {}
     for text, locked in chosen.items():
-        source = (endpoint, token) if endpoint else (locked.endpoint, token_for(locked, token))
-        checkpoint = pull_unlocked(parse(text), endpoint=source[0], token=source[1], refresh=True, watcher=watcher)
+        address = (endpoint, token) if endpoint else (locked.endpoint, token_for(locked, token))
+        query = Query(*address, refresh=True, watcher=watcher or Silent())
+        checkpoint = fetch(find_unlocked(parse(text), query), query.watcher)
         changes[text] = _locked(checkpoint, locked)
     return _save(path, lock, changes, list(chosen))
 
@@ -118,17 +121,18 @@ def sync(
     Raises the errors of zoo.pull.
     """
     path, lock = open_lock()
+    query = Query(endpoint, token, watcher=watcher or Silent())
     synced: list[Synced] = []
     differences: dict[str, list[str]] = {}
     chosen = _chosen(lock, path, refs)
     for text, locked in chosen.items():
         pin, remark = Pin(path, text, locked), plugin_difference(locked)
         if frozen:
-            found = _file_differences(pin, endpoint, token, watcher) + ([remark] if remark else [])
+            found = _file_differences(pin, query) + ([remark] if remark else [])
             if found:
                 differences[text] = found
                 continue
-        checkpoint = pull_locked(pin, endpoint=endpoint, token=token, watcher=watcher)
+        checkpoint = fetch(find_locked(pin, query), query.watcher)
         synced.append(Synced(text, checkpoint, remark))
     if differences:
         raise LockNotMet(path, differences, len(chosen))
@@ -150,17 +154,17 @@ def plugin_difference(locked: LockedCheckpoint) -> str | None:
     )
 
 
-def _file_differences(pin: Pin, endpoint: str | None, token: str | None, watcher: Watcher | None) -> list[str]:
+def _file_differences(pin: Pin, query: Query) -> list[str]:
     """Say how a checkpoint, once it is here, is not as locked: by the hub's listing, then by the bytes."""
-    locked, watcher = pin.locked, watcher or Silent()
+    locked, watcher = pin.locked, query.watcher
     stored = stored_checkpoint(locked.repository, locked.commit)
     try:
         is_here = stored is not None and stored.manifest is not None and not locked.differences(stored.manifest.files)
         if not is_here and not is_offline():
-            listing = locked_listing(pin, endpoint, token, watcher)[1]
+            listing = locked_listing(pin, query)[1]
             if found := locked.differences(listing.files):
                 return [f"{name} {difference}" for name, difference in found.items()]
-        checkpoint = pull_locked(pin, endpoint=endpoint, token=token, watcher=watcher)
+        checkpoint = fetch(find_locked(pin, query), watcher)
     except (RevisionNotFound, RepositoryNotFound) as error:
         what = "commit" if isinstance(error, RevisionNotFound) else "repository"
         return [f"the {what} is not at {error.endpoint} any more ({locked.repository}@{locked.commit})"]

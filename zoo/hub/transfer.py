@@ -1,23 +1,31 @@
-"""Moving one file's bytes from a hub to a blob, hashed while they arrive, resumed where an earlier try stopped."""
+"""Moving files' bytes from a hub to blobs: hashed while they arrive, gone on with where an earlier try stopped."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping
+import errno
+import http.client
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from ssl import SSLCertVerificationError
+from threading import Event, Lock, Thread
 from urllib.parse import quote
 
 from zoo.checkpoint.manifest import FileEntry
-from zoo.errors import DigestMismatch, HubUnreachable
+from zoo.errors import DigestMismatch, HubUnreachable, NotEnoughDisk
+from zoo.hub.connections import Connections
+from zoo.hub.failures import network_failure
+from zoo.hub.partial import Partial, WriteFailed, discard_partial
+from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 
 Advance = Callable[[int], None]
 """Told how many bytes more are in place; negative when some had to be thrown away."""
 
-ATTEMPTS = 5
-FIRST_WAIT_SECONDS = 0.5
-CHUNK_BYTES = 1 << 20
-_RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+CHUNK_BYTES = 1 << 18
+WORKERS = 8
+_ERROR_BYTES = 1 << 16
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class _Interrupted(Exception):
@@ -28,120 +36,181 @@ class _Interrupted(Exception):
         super().__init__(reason)
 
 
+class Stopped(Exception):
+    """Another file of the same pull failed, so this one need not go on; what arrived is kept."""
+
+
 def file_url(endpoint: str, repo_id: str, commit: str, name: str) -> str:
     """Give the address of a file at a commit."""
     return f"{endpoint}/{repo_id}/resolve/{commit}/{quote(name)}"
 
 
-def fetch(url: str, entry: FileEntry, blob: Path, name: str, headers: Mapping[str, str], advance: Advance) -> None:
-    """Put a file's content at `blob`, which appears only when its digest is right.
+class Transfer:
+    """One file on its way to its blob.
 
     url: naming the commit, so that the content can't change between tries. name: for messages. headers: with the token.
-    Raises DigestMismatch (nothing is kept), HubUnreachable (what arrived is kept, for the next try), and the HTTP
-    client's own error for an answer such as 404.
+    stopped: set when there is no use in going on.
     """
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    partial = blob.with_name(f"{blob.name}.partial")
-    for fresh_start in (False, True):
-        resumed = partial.is_file() and not fresh_start
-        if not resumed:
-            partial.unlink(missing_ok=True)
-        digest = _receive(url, entry, partial, headers, advance)
-        if digest == entry.digest:
-            partial.replace(blob)
-            return
-        advance(-partial.stat().st_size)
-        partial.unlink()
-        if not resumed:
-            break  # these bytes all came from this server; only an earlier try's remains are worth a second one
-    raise DigestMismatch(name, entry.digest, digest, "the commit's listing")
 
+    def __init__(
+        self,
+        connections: Connections,
+        url: str,
+        headers: Mapping[str, str],
+        entry: FileEntry,
+        name: str,
+        stopped: Event,
+    ) -> None:
+        self._connections, self._url, self._entry, self._name = connections, url, entry, name
+        self._headers = {**headers, "Accept-Encoding": "identity"}
+        self._stopped = stopped
 
-class _Partial:
-    """The part of a file that is in place, and its hash so far."""
+    def fetch(self, blob: Path, advance: Advance) -> None:
+        """Put the content at `blob`, which appears only when its digest is right; its folder has to be there.
 
-    def __init__(self, path: Path, entry: FileEntry, advance: Advance) -> None:
-        self._entry, self._advance = entry, advance
-        self._file = path.open("ab+")
-        self._hasher = entry.hasher()
-        self._file.seek(0)
-        while chunk := self._file.read(CHUNK_BYTES):
-            self._hasher.update(chunk)
-        advance(self.size_bytes)
-        if self.size_bytes > entry.size_bytes:
-            self.restart()
+        Raises DigestMismatch (nothing is kept); HubUnreachable, RateLimited, NotEnoughDisk and Stopped (what arrived is
+        kept for the next try); and the HTTP client's own error for an answer such as 404.
+        """
+        for _ in range(2):
+            partial, digest = self._receive(blob, advance)
+            if digest == self._entry.digest:
+                partial.move(blob)
+                return
+            advance(-self._entry.size_bytes)
+            discard_partial(blob)
+            if not partial.resumed_bytes:
+                break  # these bytes all came from this server; only an earlier try's remains are worth a second one
+        raise DigestMismatch(self._name, self._entry.digest, digest, "the commit's listing")
 
-    @property
-    def size_bytes(self) -> int:
-        return self._file.tell()
-
-    def append(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self._hasher.update(chunk)
-        self._advance(len(chunk))
-
-    def restart(self) -> None:
-        """Throw away what is there."""
-        self._advance(-self.size_bytes)
-        self._file.truncate(0)
-        self._file.seek(0)
-        self._hasher = self._entry.hasher()
-
-    def close(self) -> str:
-        """Bring everything to the disk and give the digest."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        return self._hasher.hexdigest()
-
-
-def _receive(url: str, entry: FileEntry, path: Path, headers: Mapping[str, str], advance: Advance) -> str:
-    """Fill the partial file to its full size, over as many requests as it takes, and give the digest."""
-    partial = _Partial(path, entry, advance)
-    try:
-        failures = 0
-        while partial.size_bytes < entry.size_bytes:
-            before = partial.size_bytes
+    def _receive(self, blob: Path, advance: Advance) -> tuple[Partial, str]:
+        """Fill the partial file, over as many requests as it takes. Gives it, closed, and the digest."""
+        try:
+            partial = Partial(blob, self._entry)
+            advance(partial.resumed_bytes)
             try:
-                _request(url, entry.size_bytes, partial, headers)
+                self._fill(partial, advance)
+            except BaseException:
+                with suppress(OSError):
+                    partial.close()
+                raise
+            return partial, partial.close()
+        except (OSError, WriteFailed) as error:
+            cause = error.cause if isinstance(error, WriteFailed) else error
+            if cause.errno in _FULL_DISK:
+                free_bytes = shutil.disk_usage(blob.parent).free
+                raise NotEnoughDisk(blob.parent, self._entry.size_bytes, free_bytes) from cause
+            raise cause from None
+
+    def _fill(self, partial: Partial, advance: Advance) -> None:
+        patience = Patience(self._url, self._stopped)
+        while partial.size_bytes < self._entry.size_bytes:
+            before_bytes = partial.size_bytes
+            try:
+                self._request(partial, advance)
             except _Interrupted as interruption:
-                failures = 1 if partial.size_bytes > before else failures + 1
-                if failures >= ATTEMPTS:
-                    reached = f"{partial.size_bytes} of {entry.size_bytes} bytes came, then: {interruption}"
-                    raise HubUnreachable(url, reached) from interruption
-                time.sleep(min(interruption.wait_seconds or FIRST_WAIT_SECONDS * 2 ** (failures - 1), 30))
-    finally:
-        digest = partial.close()
-    return digest
+                patience.fail(has_progressed=partial.size_bytes > before_bytes)
+                if patience.is_spent:
+                    reached = f"{partial.size_bytes} of {self._entry.size_bytes} bytes came, then: {interruption}"
+                    raise HubUnreachable(self._url, reached) from interruption
+                patience.wait(interruption.wait_seconds)
+
+    def _request(self, partial: Partial, advance: Advance) -> None:
+        """Ask for the rest of the file once, and append what comes. Raises _Interrupted when that is not all."""
+        headers = dict(self._headers)
+        if partial.size_bytes:
+            headers["Range"] = f"bytes={partial.size_bytes}-"
+            if partial.etag is not None:
+                headers["If-Range"] = partial.etag
+        try:
+            with self._connections.get(self._url, headers) as response:
+                self._read(response, self._begin(response, partial, advance), partial, advance)
+        except SSLCertVerificationError as error:
+            raise network_failure(self._url, error) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _Interrupted(f"{type(error).__name__}: {error}") from error
+        if partial.size_bytes < self._entry.size_bytes:
+            raise _Interrupted("the answer ended early")
+
+    def _begin(self, response: http.client.HTTPResponse, partial: Partial, advance: Advance) -> int:
+        """Look at an answer's head, and give how many bytes of its body are here already.
+
+        Raises _Interrupted, HubUnreachable, and the HTTP client's errors.
+        """
+        etag = response.getheader("ETag") or ""
+        etag = "" if etag.startswith("W/") else etag  # a weak one does not promise the same bytes
+        if response.status in RETRIED_STATUS:
+            raise _Interrupted(f"status {response.status}", retry_after(response.headers))
+        if response.status == 206:
+            given = response.getheader("Content-Range") or ""
+            if not given.startswith(f"bytes {partial.size_bytes}-"):
+                raise HubUnreachable(self._url, f"the bytes from {partial.size_bytes} on were asked for, not {given!r}")
+            return 0
+        if response.status == 416 or (response.status == 200 and partial.etag not in (None, etag)):
+            advance(-partial.size_bytes)  # what is here is not a beginning of what the server has
+            partial.restart()
+            if response.status == 416:
+                raise _Interrupted("status 416")
+        raise_for_status(self._url, response)
+        partial.name_content(etag or None)
+        return partial.size_bytes  # the whole again, from a server that knows no ranges
+
+    def _read(self, response: http.client.HTTPResponse, known_bytes: int, partial: Partial, advance: Advance) -> None:
+        """Append what comes, after the first `known_bytes`. Raises Stopped, WriteFailed and the network's errors."""
+        while partial.size_bytes < self._entry.size_bytes and (chunk := response.read1(CHUNK_BYTES)):
+            if self._stopped.is_set():
+                raise Stopped
+            new = chunk[known_bytes:][: self._entry.size_bytes - partial.size_bytes]
+            known_bytes = max(0, known_bytes - len(chunk))
+            if new:
+                partial.append(new)
+                advance(len(new))
 
 
-def _request(url: str, size_bytes: int, partial: _Partial, headers: Mapping[str, str]) -> None:
-    """Ask for the rest of the file once, and append what comes. Raises _Interrupted when that is not all."""
-    import httpx2
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connections, stopped: Event) -> None:
+    """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
-    start = partial.size_bytes
-    wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    When this process is killed, at most a mebibyte of each file on its way is lost: WORKERS mebibytes of the whole.
+    """
+    waiting, lock = iter(transfers), Lock()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not stopped.is_set():
+            with lock:
+                transfer, blob, advance = next(waiting, (None, None, None))
+            if transfer is None or blob is None or advance is None:
+                return
+            try:
+                transfer.fetch(blob, advance)
+            except BaseException as failure:  # raised again where the thread was started
+                failures.append(failure)
+                stopped.set()
+                connections.abort()
+
+    threads = [Thread(target=work, name="zoo-fetch") for _ in range(WORKERS)]
     try:
-        with get_session().stream("GET", url, headers=wanted, follow_redirects=True, timeout=30) as response:
-            if response.status_code in _RETRIED_STATUS:
-                raise _Interrupted(f"status {response.status_code}", _retry_after(response.headers))
-            if response.is_error:
-                response.read()
-            hf_raise_for_status(response)
-            if start and response.status_code != 206:  # the server does not resume
-                partial.restart()
-            # As it comes: a chunk size of our own would hold back what arrived before a cut.
-            for chunk in response.iter_raw():
-                partial.append(chunk[: size_bytes - partial.size_bytes])
-                if partial.size_bytes == size_bytes:
-                    return
-    except httpx2.TransportError as error:
-        raise _Interrupted(f"{type(error).__name__}: {error}") from error
-    if partial.size_bytes < size_bytes:
-        raise _Interrupted("the answer ended early")
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stopped.set()
+        connections.abort()
+        for thread in threads:
+            thread.join()
+        raise
+    if failures:
+        raise failures[0]
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+def raise_for_status(url: str, response: http.client.HTTPResponse) -> None:
+    """Raise what huggingface_hub raises for an answer that is an error, and HubUnreachable for one that is no content."""
+    if response.status == 200:
+        return
+    import httpx2
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    body = response.read(_ERROR_BYTES)
+    request = httpx2.Request("GET", url)
+    hf_raise_for_status(httpx2.Response(response.status, headers=response.getheaders(), content=body, request=request))
+    raise HubUnreachable(url, f"status {response.status} is no answer to a request for a file")

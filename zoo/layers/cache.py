@@ -1,5 +1,6 @@
 """Keys and values of what a decoder has read, so that the next token costs one position of work."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,8 @@ class LayerCache:
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None  # cross-attention's, computed once
         self._kept = capacity if window is None else window + SLACK
-        self.capacity = capacity if window is None else min(capacity, self._kept + CHUNK)
+        self._most = sys.maxsize if window is None else self._kept + CHUNK
+        self.capacity = min(capacity, self._most)
         self._stored = 0
         self._memory: tuple[Tensor, Tensor] | None = None
 
@@ -66,6 +68,35 @@ class LayerCache:
         self.length -= count
         self._stored -= count
 
+    @property
+    def revocable(self) -> int:
+        """How many of the last positions may be taken back, so that all that the next one sees is still there."""
+        return self.length if self._stored == self.length else max(0, self._stored - (self._kept - SLACK))
+
+    @property
+    def rows(self) -> int:
+        """How many texts were read side by side; 0 before the first."""
+        return 0 if self._memory is None else self._memory[0].shape[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+        return sum(memory.nbytes for memory in self._memory or ())
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more positions, `capacity` in all, where a layer sees them all."""
+        capacity = min(capacity, self._most)
+        if capacity <= self.capacity:
+            return
+        self.capacity = capacity
+        if self._memory is not None:
+            larger = []
+            for memory in self._memory:
+                moved = memory.new_empty((*memory.shape[:2], capacity, memory.shape[3]))
+                moved[:, :, : self._stored] = memory[:, :, : self._stored]
+                larger.append(moved)
+            self._memory = larger[0], larger[1]
+
     def reorder(self, rows: Tensor, shared: int) -> None:
         """Put rows in another order, int64 (batch); their first `shared` positions are the same, and stay."""
         changed = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
@@ -99,6 +130,31 @@ class Cache:
     def length(self) -> int:
         """How many positions were read."""
         return self.layers[0].length
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every layer has read as much."""
+        return len({layer.length for layer in self.layers}) == 1
+
+    @property
+    def revocable(self) -> int:
+        """How many of the last positions may be taken back."""
+        return min(layer.revocable for layer in self.layers)
+
+    @property
+    def rows(self) -> int:
+        """How many texts were read side by side."""
+        return self.layers[0].rows
+
+    @property
+    def size_bytes(self) -> int:
+        """What all layers take."""
+        return sum(layer.size_bytes for layer in self.layers)
+
+    def grow(self, capacity: int) -> None:
+        """See LayerCache."""
+        for layer in self.layers:
+            layer.grow(capacity)
 
     def reorder(self, rows: Tensor, shared: int) -> None:
         """See LayerCache."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from zoo.checkpoint.reader import read_json, read_optional_json
+from zoo.checkpoint.reader import read_json, read_json_list, read_optional_json
 from zoo.errors import CorruptFile, InvalidInput
 from zoo.tasks.base import (
     IGNORED_LABEL,
@@ -55,15 +55,13 @@ def read_pooling(folder: Path) -> Pooling:
 
     Without them it is the mean, not normalised. Raises CorruptFile.
     """
-    import json
-
     path = folder / "modules.json"
     if not path.is_file():
         return Pooling()
+    modules = read_json_list(path)
     try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
         types = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
-    except (ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         raise CorruptFile(path, "it is not a list of modules with type and path") from None
     unknown = set(types) - {"Transformer", "Pooling", "Normalize"}
     if unknown:

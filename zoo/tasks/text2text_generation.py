@@ -43,7 +43,7 @@ class Text2TextGeneration(WritingTask):
         self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
     ) -> list[Features]:
         """examples: `source` and `target`, texts. A source gets the prefix that the checkpoint was trained to find."""
-        from zoo.tasks.writing import prefixes
+        from zoo.tasks.prompts import prefixes
 
         check_columns(examples, self.columns, self.name)
         for column in self.columns:

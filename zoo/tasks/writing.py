@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,35 +13,41 @@ from torch import Tensor
 from zoo.errors import InvalidInput
 from zoo.generation.beams import search
 from zoo.generation.decoding import Generated, Row, ToText, decode
+from zoo.generation.prefixes import PrefixCache
 from zoo.generation.settings import GenerationSettings
 from zoo.generation.speculation import DraftModel, Guesser, PromptLookup, speculate
 from zoo.layers.cache import CHUNK, Cache
-from zoo.tasks.base import Features, batches, check_texts, tokenizer_of
+from zoo.tasks.base import Features, batches, tokenizer_of
+from zoo.tasks.prompts import Prompt, encode_prompts, in_language, pad_left
 
 if TYPE_CHECKING:
     from zoo.model import Model
-    from zoo.tokenization import Tokenizer
 
 PREFILL_CHUNK = CHUNK  # tokens of a long prompt that are read at once: bounds the memory of their scores
 SEED_STEP = 1_000_003  # between the chains of several draws for one prompt
 
 
 def generate(
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     model: Model,
     settings: GenerationSettings,
     batch_size: int,
     truncate: bool,
     draft: Model | str | None,
+    prefix_cache: PrefixCache | None,
 ) -> list[Generated]:
     """Give what the model writes after each prompt, in order. See Model.generate."""
     if batch_size < 1:
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
     if draft is not None:
         _check_draft(draft, model, settings)
-    features = encode_prompts(prompts, model, truncate)
+    if prefix_cache is not None:
+        _check_prefix_cache(model, draft)
+    features = encode_prompts(prompts, model, settings, truncate)
     results: list[Generated | None] = [None] * len(features)
     with _answering(model), _answering(draft):
+        if prefix_cache is not None:
+            return [_write([row], model, settings, prefix_cache)[0] for row in features]
         for batch in batches(features, batch_size):
             rows = [features[index] for index in batch]
             written = _write(rows, model, settings) if draft is None else _guess(rows, model, settings, draft)
@@ -81,17 +87,32 @@ def _check_draft(draft: Model | str, model: Model, settings: GenerationSettings)
         )
 
 
-def stream(prompt: str, model: Model, settings: GenerationSettings, truncate: bool) -> Iterator[str]:
+def _check_prefix_cache(model: Model, draft: Model | str | None) -> None:
+    if hasattr(model.backbone, "encode"):
+        raise InvalidInput(
+            f"prefix_cache keeps what a decoder read of a prompt; '{model.architecture.name}' reads it with an encoder, "
+            "to which each word depends on all others. Leave it out"
+        )
+    if draft is not None:
+        raise InvalidInput("prefix_cache and draft do not go together; leave one of them out")
+
+
+def stream(
+    prompt: Prompt, model: Model, settings: GenerationSettings, truncate: bool, prefix_cache: PrefixCache | None
+) -> Iterator[str]:
     """Give what the model writes after a prompt, in pieces as it comes. See Model.stream."""
     if settings.num_beams > 1 or settings.best_of > 1:
         raise InvalidInput("A stream is one answer as it comes; num_beams and best_of know theirs only at the end")
-    features = encode_prompts([prompt], model, truncate)
+    if prefix_cache is not None:
+        _check_prefix_cache(model, None)
+    features = encode_prompts([prompt], model, settings, truncate)
     to_text = tokenizer_of(model).decode
     shown = ""
     with _answering(model):
-        scorer, start, most, settings = _begin(features, model, settings)
-        given = [features[0].ids] if scorer.source is None else start.tolist()
-        for rows in decode(scorer, start, given, settings, most, [settings.seed], to_text):
+        start = _begin(features, model, settings, prefix_cache)
+        for rows in decode(start.scorer, start.ids, start.given, start.settings, start.most, [settings.seed], to_text):
+            if prefix_cache is not None:
+                start.scorer.hand_to(prefix_cache, start.given[0], rows[0])
             text = _text(rows[0], to_text)
             known = text if rows[0].finish_reason else text[: _settled(text, settings.stop)]
             if known.startswith(shown) and known != shown:
@@ -112,71 +133,25 @@ def _settled(text: str, stops: Sequence[str]) -> int:
     return end
 
 
-def encode_prompts(prompts: Sequence[str], model: Model, truncate: bool) -> list[Features]:
-    """Give the prompts as tokens, with the task's prefix. Raises InvalidInput for what the model cannot go on from."""
-    check_texts(prompts)
-    if not model.writes or model.head is None:
-        raise InvalidInput(
-            f"This '{model.architecture.name}' was loaded for '{model.task}' and writes no text; "
-            f"it would be a model with a head for text-generation or text2text-generation"
-        )
-    texts = [prefix + prompt for prefix, prompt in zip(prefixes(prompts, model), prompts, strict=True)]
-    longest = model.spec.longest_input
-    encodings = tokenizer_of(model).encode(texts, max_length=longest if truncate else None)
-    features = [Features(e.ids, e.type_ids, source) for source, e in enumerate(encodings)]
-    for feature in features:
-        if not feature.ids:
-            raise InvalidInput(f"Prompt {feature.source} has no tokens; write something for the model to go on from")
-        if longest is not None and len(feature.ids) > longest:
-            raise InvalidInput(
-                f"Prompt {feature.source} has {len(feature.ids)} tokens; the model takes at most {longest}. "
-                "Shorten it, or cut its end off with truncate=True"
-            )
-    return features
-
-
-def prefixes(prompts: Sequence[str], model: Model) -> list[str]:
-    """Give what a checkpoint was trained to find before each text for the model's task: "" where it is there, or nothing.
-
-    Source: `task_specific_params` of config.json (T5), else its `prefix`. Raises InvalidInput where there are several
-    and a text begins with none of them.
-    """
-    config = model.config or {}
-    params = config.get("task_specific_params")
-    params = params if isinstance(params, dict) else {}
-    named = [value for key, value in params.items() if key == model.task or key.startswith(f"{model.task}_")]
-    known = [value["prefix"] for value in named if isinstance(value, dict) and isinstance(value.get("prefix"), str)]
-    usual = config.get("prefix") if model.task in ("summarization", "translation") else None
-    known = known or ([usual] if isinstance(usual, str) else [])
-    found = []
-    for index, prompt in enumerate(prompts):
-        said = any(prompt.startswith(prefix) for prefix in known)
-        if not said and len(known) > 1:
-            choices = ", ".join(repr(prefix) for prefix in known)
-            raise InvalidInput(f"Text {index} does not say what to do; begin it with one of: {choices}")
-        found.append("" if said or not known else known[0])
-    return found
-
-
 class ModelScorer:
     """A model over a batch of prompts, with a cache of what it has read: what the decoding loop advances."""
 
-    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, capacity: int) -> None:
+    def __init__(self, model: Model, mask: Tensor, source: Tensor | None, cache: Cache) -> None:
         """mask: bool (batch, time) of the prompts. source: what an encoder made of them, None without one.
 
-        capacity: the most tokens that prompt and answer have together; beside an encoder the answer alone.
+        cache: with room for prompt and answer; beside an encoder for the answer alone.
         """
         self.source = source
         backbone: Any = model.backbone
         self._backbone, self._head = backbone, model.head
         self._mask = mask
-        self._cache: Cache = backbone.new_cache(capacity)
+        self._cache = cache
         self._prompts = list(range(mask.shape[0]))
         self._shared = 0
 
     def advance(self, newest: Tensor) -> Tensor:
         """See zoo.generation.decoding.Scorer. A long prompt is read in chunks."""
-        self._shared = self._shared or newest.shape[1]
+        self._shared = self._shared or self._cache.length + newest.shape[1]
         for chunk in torch.split(newest, PREFILL_CHUNK, 1):
             hidden = self._read(chunk)
         assert self._head is not None
@@ -194,6 +169,10 @@ class ModelScorer:
     def forget(self, count: int) -> None:
         """See zoo.generation.speculation.JudgingScorer."""
         self._cache.forget(count)
+
+    def hand_to(self, prefix_cache: PrefixCache, given: Sequence[int], row: Row | None) -> None:
+        """Keep what was read for the next call: see PrefixCache.hold."""
+        prefix_cache.hold(self._cache, given, row)
 
     def _read(self, ids: Tensor) -> Tensor:
         if self.source is not None:
@@ -218,34 +197,71 @@ class ModelScorer:
         self.source = None if self.source is None else self.source[chosen]
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a batch begins to write.
+
+    ids: int64 (batch, time), what the scorer reads first. given: the same without padding. most: tokens of each answer.
+    settings: with the target's language.
+    """
+
+    scorer: ModelScorer
+    ids: Tensor
+    given: list[list[int]]
+    most: list[int]
+    settings: GenerationSettings
+
+
 def _begin(
-    rows: Sequence[Features], model: Model, settings: GenerationSettings
-) -> tuple[ModelScorer, Tensor, int, GenerationSettings]:
-    """Give the scorer of a batch, the tokens that it reads first, the most that an answer may have, and the settings."""
+    rows: Sequence[Features], model: Model, settings: GenerationSettings, prefix_cache: PrefixCache | None = None
+) -> Start:
+    """Give the start of a batch. prefix_cache: for rows of one prompt. Raises InvalidInput if nothing can be written."""
     ids, mask = pad_left(rows, model.pad_token_id, model.device)
     backbone: Any = model.backbone
-    source, start = None, ids
+    source, start, given = None, ids, [row.ids for row in rows]
     if hasattr(backbone, "encode"):
         settings = in_language(settings, tokenizer_of(model))
         if settings.start_token_id is None:
             raise InvalidInput("Neither config.json nor generation_config.json says which token a text begins with")
         source = backbone.encode(ids, mask)
         start = torch.full((len(rows), 1), settings.start_token_id, device=model.device)
+        given = [[settings.start_token_id] for _ in rows]
+    most = [_room(model, settings, len(text), row.source) for text, row in zip(given, rows, strict=True)]
+    capacity = start.shape[1] + max(most)
+    if prefix_cache is None:
+        cache: Cache = backbone.new_cache(capacity)
+    else:
+        cache, read = prefix_cache.take(backbone, given[0], capacity)
+        start = start[:, read:]
+        if read and len(rows) > 1:
+            cache.select(torch.zeros(len(rows), dtype=torch.int64, device=model.device))
+    return Start(ModelScorer(model, mask, source, cache), start, given, most, settings)
+
+
+def _room(model: Model, settings: GenerationSettings, length: int, index: int) -> int:
+    """Give the most tokens to write after so many. Raises InvalidInput where the checkpoint's max_length leaves none."""
+    most = settings.new_tokens(length)
+    if most == 0 and settings.max_new_tokens is None:
+        raise InvalidInput(
+            f"Prompt {index} has {length} tokens, and the checkpoint's max_length of {settings.max_length} leaves none "
+            "for an answer. Say how long it may be, such as max_new_tokens=64"
+        )
     longest = model.spec.longest_input
-    most = settings.new_tokens(start.shape[1])
-    if longest is not None:
-        most = min(most, longest - start.shape[1] + 1)
-    return ModelScorer(model, mask, source, start.shape[1] + most), start, most, settings
+    return most if longest is None else min(most, longest - length + 1)
 
 
-def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings) -> list[Generated]:
-    """Write for one batch."""
+def _write(
+    rows: Sequence[Features], model: Model, settings: GenerationSettings, prefix_cache: PrefixCache | None = None
+) -> list[Generated]:
+    """Write for one batch. prefix_cache: for one prompt."""
     tokenizer = tokenizer_of(model)
     draws = [row for row in rows for _ in range(settings.best_of)]
-    scorer, start, most, settings = _begin(draws, model, settings)
-    given = [row.ids for row in draws] if scorer.source is None else start.tolist()
+    start = _begin(draws, model, settings, prefix_cache)
+    settings = start.settings
     if settings.num_beams > 1:
-        beams = search(scorer, start, given, settings, most, tokenizer.decode)
+        beams = search(start.scorer, start.ids, start.given, settings, start.most, tokenizer.decode)
+        if prefix_cache is not None:
+            start.scorer.hand_to(prefix_cache, start.given[0], None)
         return [
             Generated(
                 text=_until_stop(tokenizer.decode(beam.token_ids), settings.stop),
@@ -256,7 +272,9 @@ def _write(rows: Sequence[Features], model: Model, settings: GenerationSettings)
             for beam in beams
         ]
     seeds = [settings.seed + SEED_STEP * draw for _ in rows for draw in range(settings.best_of)]
-    *_, written = decode(scorer, start, given, settings, most, seeds, tokenizer.decode)
+    *_, written = decode(start.scorer, start.ids, start.given, settings, start.most, seeds, tokenizer.decode)
+    if prefix_cache is not None:
+        start.scorer.hand_to(prefix_cache, start.given[0], written[0] if len(written) == 1 else None)
     groups = [written[first : first + settings.best_of] for first in range(0, len(written), settings.best_of)]
     best = [max(group, key=lambda row: row.log_probability / max(len(row.token_ids), 1)) for group in groups]
     return [
@@ -270,13 +288,14 @@ def _guess(rows: Sequence[Features], model: Model, settings: GenerationSettings,
     to_text = tokenizer_of(model).decode
     results = []
     for row in rows:
-        scorer, start, most, own = _begin([row], model, settings)
-        given = row.ids if scorer.source is None else start[0].tolist()
-        guesser: Guesser = PromptLookup(row.ids if scorer.source is not None else ())
+        start = _begin([row], model, settings)
+        given, most, own = start.given[0], start.most[0], start.settings
+        guesser: Guesser = PromptLookup(row.ids if start.scorer.source is not None else ())
         if not isinstance(draft, str):
             nothing = torch.ones((1, 0), dtype=torch.bool, device=draft.device)
-            guesser = DraftModel(ModelScorer(draft, nothing, None, len(given) + most), draft.device)
-        *_, (written,) = speculate(scorer, guesser, start, given, own, most, own.seed, to_text)
+            cache: Cache = draft.backbone.new_cache(len(given) + most)  # type: ignore[operator]
+            guesser = DraftModel(ModelScorer(draft, nothing, None, cache), draft.device)
+        *_, (written,) = speculate(start.scorer, guesser, start.ids, given, own, most, own.seed, to_text)
         text = _text(written, to_text)
         results.append(Generated(text, written.token_ids, written.log_probability, written.finish_reason or "length"))
     return results
@@ -290,30 +309,3 @@ def _text(row: Row, to_text: ToText) -> str:
 def _until_stop(text: str, stops: Sequence[str]) -> str:
     places = [place for place in map(text.find, stops) if place >= 0]
     return text[: min(places)] if places else text
-
-
-def in_language(settings: GenerationSettings, tokenizer: Tokenizer) -> GenerationSettings:
-    """Begin with the code of the target language, where the tokenizer has such codes.
-
-    It stands where the checkpoint's own settings have one (Liu et al. 2020: as the start itself; Tang et al. 2020: forced
-    after it). A language that the user chose goes before the settings'; the tokenizer's usual one comes after them.
-    """
-    codes = {tokenizer.token_id(code) for code in tokenizer.languages}
-    if not codes or tokenizer.target_language is None:
-        return settings
-    target = tokenizer.token_id(tokenizer.target_language)
-    chosen = tokenizer.chosen_target is not None
-    if settings.start_token_id is None or settings.start_token_id in codes:
-        return replace(settings, start_token_id=target) if chosen or settings.start_token_id is None else settings
-    return replace(settings, forced_first=target) if chosen or settings.forced_first is None else settings
-
-
-def pad_left(rows: Sequence[Features], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give ids, int64, and mask, bool, (batch, time), padded on the left: what is written next stands beside each text."""
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), longest), pad_token_id)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, longest - len(row.ids) :] = torch.tensor(row.ids)
-        mask[index, longest - len(row.ids) :] = True
-    return ids.to(device), mask.to(device)

@@ -51,7 +51,9 @@ class MarianBackend:
     def post_processor(self, processor: Any) -> None:
         self._words.post_processor = processor
 
-    def encode_batch(self, texts: Sequence[Any], is_pretokenized: bool = False) -> list[Any]:
+    def encode_batch(
+        self, texts: Sequence[Any], is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Any]:
         """Give the encoding of each text or pair of texts."""
         if is_pretokenized:
             raise InvalidInput("Marian's tokenizer takes whole texts, not lists of words")
@@ -59,7 +61,9 @@ class MarianBackend:
             self._pieces(text) if isinstance(text, str) else tuple(self._pieces(part) for part in text)
             for text in texts
         ]
-        encodings: list[Any] = self._words.encode_batch(pieces, is_pretokenized=True)
+        encodings: list[Any] = self._words.encode_batch(
+            pieces, is_pretokenized=True, add_special_tokens=add_special_tokens
+        )
         return encodings
 
     def _pieces(self, text: str) -> list[str]:

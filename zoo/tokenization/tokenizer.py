@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.checkpoint.reader import JSON_LIMIT_BYTES
 from zoo.errors import CorruptFile, InvalidInput
@@ -82,10 +82,13 @@ class Tokenizer:
         words: bool = False,
         window: int | None = None,
         target: bool = False,
+        special_tokens: bool = True,
+        kept: Literal["start", "end"] = "start",
     ) -> list[Any]:
         """Give an Encoding (`ids`, `type_ids`, `offsets`, `word_ids`, …) for each text, special tokens included.
 
-        texts: texts, or pairs of texts, or with `words` lists of words. max_length: truncate to so many tokens.
+        texts: texts, or pairs of texts, or with `words` lists of words. max_length: truncate to so many tokens; of
+        single texts `kept` says which. special_tokens: False for a text that has them already, as a chat's.
         window: for pairs, cut only the second text, and put what is cut into `overflowing`, in windows that overlap by
         so many tokens. target: as what a model is to say, where that differs: another vocabulary, another language.
         """
@@ -96,11 +99,13 @@ class Tokenizer:
             if max_length is None:
                 backend.no_truncation()
             elif window is None:
-                backend.enable_truncation(max_length)
+                backend.enable_truncation(max_length, direction="right" if kept == "start" else "left")
             else:
                 backend.enable_truncation(max_length, stride=window, strategy="only_second")
             try:
-                encodings: list[Any] = backend.encode_batch(list(texts), is_pretokenized=words)
+                encodings: list[Any] = backend.encode_batch(
+                    list(texts), is_pretokenized=words, add_special_tokens=special_tokens
+                )
             finally:
                 backend.no_truncation()
         return encodings

@@ -93,6 +93,11 @@ def _task_of(model_or_ref: Model | str | Path, task: str | None) -> str:
             f"The model is made for '{model_or_ref.task}', and training asks for '{task}'. "
             f'Load it for the task: zoo.load(..., "{task}", labels=[...])'
         )
+    if model_or_ref.quantized is not None:
+        raise InvalidInput(
+            f"The model was loaded with quantize='{model_or_ref.quantized}', and its weights cannot learn. "
+            "Load it without, and train that"
+        )
     return model_or_ref.task
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import Activation, DecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
+from zoo.specs import Activation, Count, DecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
 from zoo_decoder_only import heads
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Gpt2Spec(DecoderSpec):
 
     model_type: Literal["gpt2"] = Field("gpt2", description="The architecture's name, as in the Hub's configs")
     hidden_size: Size = Field(alias="n_embd", description="Width of the hidden states")
-    num_hidden_layers: Size = Field(alias="n_layer", description="Number of layers")
-    num_attention_heads: Size = Field(alias="n_head", description="Attention heads per layer")
+    num_hidden_layers: Count = Field(alias="n_layer", description="Number of layers")
+    num_attention_heads: Count = Field(alias="n_head", description="Attention heads per layer")
     intermediate_size: Size | None = Field(
         None, alias="n_inner", description="Width inside the feed-forward layers; None: four times n_embd"
     )

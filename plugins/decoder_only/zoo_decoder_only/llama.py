@@ -10,7 +10,7 @@ from pydantic import Field
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import Size, TokenId
+from zoo.specs import Count, TokenId
 from zoo_decoder_only import heads
 from zoo_decoder_only.llama_like import (
     OUTPUT_BIAS_ROW,
@@ -35,7 +35,7 @@ class LlamaSpec(LlamaLikeSpec):
     )
 
     model_type: Literal["llama"] = Field("llama", description="The architecture's name, as in the Hub's configs")
-    num_key_value_heads: Size | None = Field(None, description="Key and value heads per layer; None: one a query head")
+    num_key_value_heads: Count | None = Field(None, description="Key and value heads per layer; None: one a query head")
     attention_bias: bool = Field(False, description="Whether attention's projections have biases")
     mlp_bias: bool = Field(False, description="Whether the feed-forward's projections have biases")
     rope_interleaved: Literal[False] = Field(False, description="Pinned: a head turns by its halves, not by neighbours")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from zoo.architecture import FEATURES, Head
 from zoo.rope import RotaryFields
-from zoo.specs import Activation, DecoderSpec, Epsilon, Probability, Size, usual_heads
+from zoo.specs import Activation, Count, DecoderSpec, Epsilon, Probability, Size, usual_heads
 from zoo_decoder_only import heads
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class LlamaLikeSpec(RotaryFields, DecoderSpec):
     """Pre-norm layers with RMS norms, rotary positions, grouped heads and a gated feed-forward."""
 
     intermediate_size: Size = Field(description="Width inside the feed-forward layers")
-    num_key_value_heads: Size | None = Field(description="Key and value heads per layer; null: one a query head")
+    num_key_value_heads: Count | None = Field(description="Key and value heads per layer; null: one a query head")
     head_dim: Size | None = Field(None, description="Width of a head; None: hidden_size / num_attention_heads")
     hidden_act: Activation = Field("silu", description="Activation of the feed-forward's gate")
     attention_dropout: Probability = Field(0.0, description="Dropout of attention weights")

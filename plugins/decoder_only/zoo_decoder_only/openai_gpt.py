@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import DecoderSpec, Epsilon, Probability, Size, usual_heads
+from zoo.specs import Count, DecoderSpec, Epsilon, Probability, Size, usual_heads
 from zoo_decoder_only import heads
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class OpenAIGptSpec(DecoderSpec):
     hidden_size: Size = Field(
         alias="n_embd", description="Width of the hidden states; feed-forwards have four times it"
     )
-    num_hidden_layers: Size = Field(alias="n_layer", description="Number of layers")
-    num_attention_heads: Size = Field(alias="n_head", description="Attention heads per layer")
+    num_hidden_layers: Count = Field(alias="n_layer", description="Number of layers")
+    num_attention_heads: Count = Field(alias="n_head", description="Attention heads per layer")
     max_position_embeddings: Size = Field(alias="n_positions", description="Longest input, in tokens")
     afn: Literal["gelu", "relu", "silu", "swish"] = Field(
         "gelu", description='Activation of the feed-forward layers; "gelu" means its tanh approximation here'

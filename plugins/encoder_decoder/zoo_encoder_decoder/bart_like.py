@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 from pydantic import Field, model_validator
 
 from zoo.checkpoint.layout import Layout
-from zoo.specs import Activation, EncoderDecoderSpec, Probability, Size, TokenId, usual_heads
+from zoo.specs import Activation, Count, EncoderDecoderSpec, Probability, Size, TokenId, usual_heads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,13 +36,13 @@ class BartLikeSpec(EncoderDecoderSpec):
         }
     )
 
-    num_hidden_layers: Size = Field(alias="encoder_layers", description="Number of the encoder's layers")
-    num_attention_heads: Size = Field(
+    num_hidden_layers: Count = Field(alias="encoder_layers", description="Number of the encoder's layers")
+    num_attention_heads: Count = Field(
         alias="encoder_attention_heads", description="Attention heads in each of the encoder's layers"
     )
     encoder_ffn_dim: Size = Field(description="Width inside the encoder's feed-forward layers")
-    decoder_layers: Size = Field(description="Number of the decoder's layers")
-    decoder_attention_heads: Size = Field(description="Attention heads in each of the decoder's layers")
+    decoder_layers: Count = Field(description="Number of the decoder's layers")
+    decoder_attention_heads: Count = Field(description="Attention heads in each of the decoder's layers")
     decoder_ffn_dim: Size = Field(description="Width inside the decoder's feed-forward layers")
     max_position_embeddings: Size = Field(description="Longest input and longest output, in tokens")
     activation_function: Activation = Field(description="Activation inside the feed-forward layers")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import EncoderDecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
+from zoo.specs import Count, EncoderDecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
 from zoo_encoder_decoder import heads
 from zoo_encoder_decoder.t5_stacks import build, build_encoder
 
@@ -26,9 +26,9 @@ class T5Spec(EncoderDecoderSpec):
     repeated_config_keys: ClassVar[Mapping[str, str]] = {"dense_act_fn": "activation", "is_gated_act": "is_gated"}
 
     model_type: Literal["t5", "mt5"] = Field(description="The architecture's name, as in the Hub's configs")
-    num_layers: Size = Field(description="Number of the encoder's layers")
-    num_decoder_layers: Size | None = Field(None, description="Number of the decoder's layers; None: as the encoder's")
-    num_heads: Size = Field(description="Attention heads per layer")
+    num_layers: Count = Field(description="Number of the encoder's layers")
+    num_decoder_layers: Count | None = Field(None, description="Number of the decoder's layers; None: as the encoder's")
+    num_heads: Count = Field(description="Attention heads per layer")
     d_kv: Size = Field(description="Width of a head")
     d_ff: Size = Field(description="Width inside the feed-forward layers")
     feed_forward_proj: GatedOrNot = Field("relu", description="Activation of the feed-forward layers, gated or not")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
-from zoo.specs import EncoderDecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
+from zoo.specs import Count, EncoderDecoderSpec, Epsilon, Probability, Size, TokenId, usual_heads
 from zoo_encoder_decoder import heads
 from zoo_encoder_decoder.bart_like import layout
 
@@ -23,11 +23,11 @@ class TransformerSpec(EncoderDecoderSpec):
     """The hyperparameters of the Transformer: the columns of the paper's table 3, and what the text around it fixes."""
 
     model_type: Literal["transformer"] = Field(description="The architecture's name")
-    num_hidden_layers: Size = Field(
+    num_hidden_layers: Count = Field(
         alias="encoder_layers", description="Number of the encoder's layers; N in the paper"
     )
-    decoder_layers: Size = Field(description="Number of the decoder's layers; N in the paper")
-    num_attention_heads: Size = Field(description="Attention heads per layer; h in the paper")
+    decoder_layers: Count = Field(description="Number of the decoder's layers; N in the paper")
+    num_attention_heads: Count = Field(description="Attention heads per layer; h in the paper")
     intermediate_size: Size = Field(alias="d_ff", description="Width inside the feed-forward layers")
     dropout: Probability = Field(0.1, description="Dropout of each sublayer's output and of the sums of embeddings")
     # The paper names no epsilon. This is that of its authors' code, tensor2tensor.

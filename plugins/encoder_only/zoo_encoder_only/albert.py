@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zoo import hookimpl
 from zoo.architecture import Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import Activation, EncoderSpec, Epsilon, Probability, Size, TokenId
+from zoo.specs import Activation, Count, EncoderSpec, Epsilon, Probability, Size, TokenId
 from zoo_encoder_only.bert import BertSpec
 from zoo_encoder_only.common import EMBEDDING_ROWS, build_layer, usual_sizes
 from zoo_encoder_only.heads import (
@@ -35,8 +35,8 @@ class AlbertSpec(EncoderSpec):
 
     model_type: Literal["albert"] = Field("albert", description="The architecture's name, as in the Hub's configs")
     embedding_size: Size = Field(128, description="Width of the embeddings, which are projected to hidden_size")
-    num_hidden_groups: Size = Field(1, description="Groups of layers; those of a group share their parameters")
-    inner_group_num: Size = Field(1, description="Attention and feed-forward layers that make one layer of a group")
+    num_hidden_groups: Count = Field(1, description="Groups of layers; those of a group share their parameters")
+    inner_group_num: Count = Field(1, description="Attention and feed-forward layers that make one layer of a group")
     type_vocab_size: Size = Field(2, description="Number of token types (segments)")
     hidden_act: Activation = Field("gelu_new", description="Activation of the feed-forward layers and fill-mask head")
     hidden_dropout_prob: Probability = Field(0.0, description="Dropout of embeddings and sublayer outputs")
@@ -52,6 +52,15 @@ class AlbertSpec(EncoderSpec):
     num_memory_blocks: Literal[0] = Field(0, description="Pinned: the published structure")
     down_scale_factor: Literal[1] = Field(1, description="Pinned: the published structure")
     layers_to_keep: list[int] = Field([], max_length=0, description="Pinned: no layer is left out")
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Self:
+        if self.num_hidden_groups * self.inner_group_num > 1024:
+            raise ValueError(
+                f"{self.num_hidden_groups} num_hidden_groups of {self.inner_group_num} inner_group_num are more than "
+                "1024 layers"
+            )
+        return self
 
     @classmethod
     def proportions(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from zoo import hookimpl
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.layout import Layout
-from zoo.specs import Activation, EncoderSpec, Probability, Size
+from zoo.specs import Activation, Count, EncoderSpec, Probability, Size
 from zoo_encoder_only.common import build_layer, usual_sizes
 from zoo_encoder_only.heads import (
     CLASSIFIER_ROWS,
@@ -38,8 +38,8 @@ class DistilBertSpec(EncoderSpec):
         "distilbert", description="The architecture's name, as in the Hub's configs"
     )
     hidden_size: Size = Field(alias="dim", description="Width of the hidden states")
-    num_hidden_layers: Size = Field(alias="n_layers", description="Number of layers")
-    num_attention_heads: Size = Field(alias="n_heads", description="Attention heads per layer")
+    num_hidden_layers: Count = Field(alias="n_layers", description="Number of layers")
+    num_attention_heads: Count = Field(alias="n_heads", description="Attention heads per layer")
     intermediate_size: Size = Field(alias="hidden_dim", description="Width inside the feed-forward layers")
     activation: Activation = Field("gelu", description="Activation of the feed-forward layers and the fill-mask head")
     dropout: Probability = Field(

@@ -1,0 +1,110 @@
+"""Quantised weights: linear layers held in 8 or 4 bits a number, through `torchao`."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from zoo.errors import ExtraMissing, InvalidInput
+
+Kind = Literal["int8", "int4"]
+KINDS: tuple[str, ...] = get_args(Kind)
+GROUP = 32  # numbers of a row that have a scale of their own, in 4 bits
+ROWS = 16  # the kernel for 4 bits on a CPU takes matrices of so many rows, or a multiple
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What it costs, as measured once. perplexity_ratio: the perplexity over that of the weights as they were."""
+
+    perplexity_ratio: float
+    source: str
+
+
+SOURCE = "GPT-2 of 3.2 million parameters on tiny Shakespeare, docs/measurements.md"
+MEASURED: Mapping[str, Accuracy] = {"int8": Accuracy(1.0, SOURCE), "int4": Accuracy(1.0, SOURCE)}
+
+
+def check_quantize(kind: str | None) -> None:
+    """Check that weights can be quantised this way here. Raises InvalidInput, ExtraMissing."""
+    if kind is not None and kind not in KINDS:
+        raise InvalidInput(f"quantize is {kind!r}; it would be 'int8' or 'int4'")
+    if kind is not None:
+        _torchao()
+
+
+def quantizable(backbone: nn.Module, kind: str) -> dict[str, nn.Linear]:
+    """Give the layers that are quantised, by name: the backbone's linear ones, whose weight no other layer shares.
+
+    In 4 bits those alone that have a multiple of 32 inputs and of 16 outputs. Embeddings, norms, biases and heads stay.
+    """
+    uses = Counter(id(parameter) for _, parameter in backbone.named_parameters(remove_duplicate=False))
+    every = {name: module for name, module in backbone.named_modules() if type(module) is nn.Linear}
+    return {
+        name: layer
+        for name, layer in every.items()
+        if uses[id(layer.weight)] == 1
+        and (kind == "int8" or (layer.in_features % GROUP == 0 and layer.out_features % ROWS == 0))
+    }
+
+
+def size_bytes(layer: nn.Linear, dtype: torch.dtype, kind: str) -> int:
+    """Give the memory of a layer's quantised weight, its scales included. dtype: that it was loaded in."""
+    rows, numbers = layer.out_features, layer.weight.numel()
+    if kind == "int8":
+        return numbers + rows * (torch.float32.itemsize + torch.int8.itemsize)
+    return numbers // 2 + numbers // GROUP * 2 * dtype.itemsize
+
+
+def quantize(backbone: nn.Module, kind: str) -> None:
+    """Quantise the layers of a backbone in place, one after the other: int8 by row, int4 by groups of 32 numbers.
+
+    Raises InvalidInput where no layer can be, or the dtype does not serve; ExtraMissing.
+    """
+    layers = quantizable(backbone, kind)
+    if not layers:
+        raise InvalidInput(
+            f"No linear layer can be held in 4 bits: none has a multiple of {GROUP} inputs and of {ROWS} outputs. "
+            "Try: quantize='int8'"
+        )
+    weight = next(iter(layers.values())).weight
+    if kind == "int4" and weight.is_cuda and weight.dtype != torch.bfloat16:
+        raise InvalidInput(
+            f"On a GPU int4 works with bfloat16, and the dtype is {str(weight.dtype).removeprefix('torch.')}. "
+            "Try: dtype='bfloat16'"
+        )
+    torchao = _torchao()
+    for layer in layers.values():
+        torchao.quantize_(layer, _recipe(kind, weight.is_cuda))
+
+
+def _recipe(kind: str, on_gpu: bool) -> Any:
+    """Give torchao's config. Its wish to change settings of the compiler for the whole process is turned down."""
+    torchao = _torchao()
+    if kind == "int8":
+        return torchao.Int8WeightOnlyConfig(set_inductor_config=False)
+    if on_gpu:
+        return torchao.Int4WeightOnlyConfig(
+            group_size=GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+        )
+    prototype: Any = import_module("torchao.prototype.quantization.int4")
+    return prototype.PrototypeInt4WeightOnlyConfig(group_size=GROUP, set_inductor_config=False)
+
+
+def _torchao() -> Any:
+    """Give torchao's module for quantisation. Raises ExtraMissing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # about kernels that are built for other machines
+    try:
+        return import_module("torchao.quantization")
+    except ImportError as error:
+        raise ExtraMissing("quantize", "quantised weights", str(error)) from None
+    finally:
+        logging.disable(before)
