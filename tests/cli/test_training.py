@@ -158,3 +158,21 @@ def test_a_killed_command_goes_on_with_resume(run_zoo: Zoo, folder: Path, data: 
     assert json.loads(resumed.stdout)["metrics"] == json.loads(whole.stdout)["metrics"]
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_eval_prints_intervals_and_writes_them_into_the_card_with_the_command(
+    run_zoo: Zoo, folder: Path, data: str
+) -> None:
+    arguments = ["eval", str(folder), "--data", data, "--resamples", "20"]
+    done = run_zoo(*arguments)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["METRIC", "VALUE", "FROM", "TO"]
+    assert [line.split()[0] for line in lines[1:]] == ["accuracy", "f1"]
+    assert done.stderr.splitlines()[-1] == f"written into {folder / 'README.md'}"
+    card = (folder / "README.md").read_text()
+    assert f"\n```\nzoo {' '.join(arguments)}\n```\n" in card
+    accuracy = json.loads(run_zoo(*arguments, "--json", "--no-card").stdout)["metrics"]["accuracy"]
+    assert lines[1].split()[1:] == [f"{accuracy[key]:.4f}" for key in ("value", "low", "high")]
+    assert (folder / "README.md").read_text() == card
+    assert zoo.load(folder).labels == ("no", "yes")

@@ -23,7 +23,7 @@ _FAMILIES = {
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
     "Running models": ("zoo.cli.running", ("run",)),
     "Models": ("zoo.cli.models", ("embed",)),
-    "Training": ("zoo.cli.training", ("finetune",)),
+    "Training": ("zoo.cli.training", ("finetune", "eval")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from zoo.cli.models import task_option
-from zoo.cli.output import json_option, print_json, step_progress
+from zoo.cli.models import adapter_option, device_option, dtype_option, ignore_option, load_model, task_option
+from zoo.cli.output import json_option, print_json, print_table, revision_option, step_progress
 
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
 
@@ -95,6 +97,16 @@ class Number(click.ParamType[int | float]):
             self.fail(f"{value!r} is not a number", param, ctx)
 
 
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="TASK=DATA",
+    help="The data's name for a column, such as text=sentence; repeatable. [default: guessed]",
+)
+
+
 @click.command("finetune", cls=FinetuneCommand)
 @click.argument("ref", metavar="REF")
 @click.option(
@@ -103,14 +115,7 @@ class Number(click.ParamType[int | float]):
     help="Examples: a file (.jsonl, .json, .csv, .tsv, .conll, .txt, .parquet), a folder, or a dataset's name.",
 )
 @click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_columns,
-    metavar="TASK=DATA",
-    help="The data's name for a column, such as text=sentence; repeatable. [default: guessed]",
-)
+@column_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
 @task_option
 @click.option("--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them.")
@@ -156,3 +161,57 @@ def finetune_command(
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")
     click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
+
+
+@click.command("eval")
+@click.argument("ref", metavar="REF")
+@click.option("--data", required=True, help="Examples with labels, as for zoo finetune.")
+@task_option
+@column_option
+@click.option("--batch-size", default=32, show_default=True, help="Examples at once.")
+@click.option("--truncate", is_flag=True, help="Cut texts at the model's longest input, which are refused otherwise.")
+@click.option("--resamples", default=1000, show_default=True, help="Bootstrap draws for the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Of the draws.")
+@click.option("--card/--no-card", default=True, help="Whether a folder's card gets the result. [default: yes]")
+@revision_option
+@adapter_option
+@device_option
+@dtype_option
+@ignore_option
+@json_option
+def eval_command(
+    ref: str,
+    data: str,
+    task: str | None,
+    resamples: int,
+    card: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure a checkpoint on examples: the task's metrics, each with its 95 % interval.
+
+    \b
+    Example: zoo eval ./my-classifier --data test.csv
+    """
+    from dataclasses import asdict, astuple
+
+    from zoo.hub.evaluations import Evaluation, write_evaluation
+    from zoo.references import parse
+    from zoo.training.config import FinetuneConfig
+    from zoo.training.measuring import data_name, measure
+
+    names = ("columns", "batch_size", "truncate", "seed")
+    config = FinetuneConfig(**{name: value for name in names if (value := options.pop(name)) is not None})
+    model = load_model(ref, task, **options)
+    found = measure(model, data, config, resamples=resamples, say=_say)
+    command = shlex.join(["zoo", *sys.argv[1:]])
+    if as_json:
+        print_json({**asdict(found), "command": command})
+    else:
+        rows = [(name, *(f"{value:.4f}" for value in astuple(one))) for name, one in found.metrics.items()]
+        print_table(("METRIC", "VALUE", "FROM", "TO"), rows, "nothing was measured")
+    folder = parse(ref).folder
+    if card and folder is not None and options["adapter"] is None:
+        metrics = {name: (one.value, one.low, one.high) for name, one in found.metrics.items()}
+        path = write_evaluation(folder, Evaluation(found.task, data_name(data), found.examples, metrics, command))
+        click.echo(f"written into {path}", err=True)

@@ -184,8 +184,12 @@ class Task(ABC):
         """Give the records where answers are written, not read off one pass; None where `record` gives them."""
         return None
 
+    def collapse(self, records: Sequence[Any]) -> list[Any]:
+        """Give one record an example where an example has several features: by default they are that already."""
+        return list(records)
+
     def measure(self, records: Sequence[Any]) -> dict[str, float]:
-        """Give the task's metrics from the records of all features."""
+        """Give the task's metrics from the records of all examples."""
         return {}
 
     def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Any]:

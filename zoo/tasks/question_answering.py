@@ -125,15 +125,17 @@ class QuestionAnswering(Task):
         context, right = feature.reference
         return feature.source, _best_span(feature, row, context), right
 
-    def measure(self, records: Sequence[tuple[int, Answer, list[str]]]) -> dict[str, float]:
-        """exact and f1 of the likeliest answer over each question's windows. See zoo.tasks.metrics."""
+    def collapse(self, records: Sequence[tuple[int, Answer, list[str]]]) -> list[tuple[str, list[str]]]:
+        """The likeliest answer over each question's windows, and the right ones."""
         best: dict[int, tuple[Answer, list[str]]] = {}
         for source, answer, right in records:
             if source not in best or answer.score > best[source][0].score:
                 best[source] = answer, right
-        return metrics.answers_in_text(
-            [answer.text for answer, _ in best.values()], [right for _, right in best.values()]
-        )
+        return [(answer.text, right) for answer, right in best.values()]
+
+    def measure(self, records: Sequence[tuple[str, list[str]]]) -> dict[str, float]:
+        """exact and f1. See zoo.tasks.metrics."""
+        return metrics.answers_in_text([answer for answer, _ in records], [right for _, right in records])
 
 
 def _pair(value: Any, index: int) -> tuple[str, str]:

@@ -14,7 +14,13 @@ from zoo.training.config import FinetuneConfig
 
 
 def evaluate(model: Model, task: Task, features: Sequence[Features], config: FinetuneConfig) -> dict[str, float]:
-    """Give `eval_loss` and the task's metrics over features with labels.
+    """Give `eval_loss` and the task's metrics over features with labels."""
+    loss, records = examine(model, task, features, config)
+    return {"eval_loss": loss, **task.measure(records)}
+
+
+def examine(model: Model, task: Task, features: Sequence[Features], config: FinetuneConfig) -> tuple[float, list[Any]]:
+    """Give the loss over features with labels, and the record of each example.
 
     Batches and precision are those of the settings; each answer is reduced to its record at once, so that memory does
     not grow with the answers.
@@ -39,7 +45,7 @@ def evaluate(model: Model, task: Task, features: Sequence[Features], config: Fin
                         records[index] = task.record(features[index], row, model.settings)
     finally:
         model.train(was_training)
-    return {"eval_loss": loss / max(weight, 1), **task.measure(records)}
+    return loss / max(weight, 1), task.collapse(records)
 
 
 def autocast(model: Model, config: FinetuneConfig) -> torch.autocast:

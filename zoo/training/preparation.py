@@ -46,10 +46,10 @@ def prepare(
 
     Raises InvalidInput for whatever is wrong with the data.
     """
-    say = _once(say)
+    say = once(say)
     found = get_task(_task_of(model_or_ref, task))
-    examples = _read(train, "train", found, config, say)
-    held_out = [] if eval is None else _read(eval, "eval", found, config, say)
+    examples = read(train, "train", found, config, say)
+    held_out = [] if eval is None else read(eval, "eval", found, config, say)
     if config.held_out_share and eval is None:
         seed = config.seed if config.data_seed is None else config.data_seed
         examples, held_out = hold_out(examples, config.held_out_share, seed)
@@ -62,17 +62,17 @@ def prepare(
             f"label_smoothing is {config.label_smoothing:g}; '{found.name}' learns without it, so it would be 0"
         )
     model.settings = found.settings_to_train(model)
-    features = _encode(examples, found, model, config, say)
+    features = encode(examples, found, model, config, say)
     if not features:
         raise InvalidInput("No example holds anything to learn from: all are empty")
     try:
-        held_out_features = _encode(held_out, found, model, config, say) if held_out else []
+        held_out_features = encode(held_out, found, model, config, say) if held_out else []
     except InvalidInput as error:
         raise InvalidInput(f"Among the held-out examples: {error}") from None
     return Prepared(model, found, features, held_out_features, len(examples), len(held_out))
 
 
-def _once(say: Say) -> Say:
+def once(say: Say) -> Say:
     """Say nothing twice: of training and held-out examples mostly the same holds."""
     told: set[str] = set()
 
@@ -101,7 +101,8 @@ def _task_of(model_or_ref: Model | str | Path, task: str | None) -> str:
     return model_or_ref.task
 
 
-def _read(source: Source, purpose: Purpose, task: Task, config: FinetuneConfig, say: Say) -> list[Example]:
+def read(source: Source, purpose: Purpose, task: Task, config: FinetuneConfig, say: Say) -> list[Example]:
+    """Give the examples of a source under the task's own names of columns. Raises InvalidInput, ExtraMissing."""
     examples = read_examples(source, purpose)
     chosen = choose_columns(examples, task, config.columns)
     guessed = {column: name for column, name in chosen.items() if column not in config.columns}
@@ -126,7 +127,7 @@ def _loaded(ref: str | Path, task: Task, examples: Sequence[Example], config: Fi
     return model
 
 
-def _encode(examples: Sequence[Example], task: Task, model: Model, config: FinetuneConfig, say: Say) -> list[Features]:
+def encode(examples: Sequence[Example], task: Task, model: Model, config: FinetuneConfig, say: Say) -> list[Features]:
     """Give the features of examples. Raises InvalidInput, also for texts longer than the model."""
     limits = [limit for limit in (model.max_length, config.max_length) if limit is not None]
     longest = min(limits, default=None)
