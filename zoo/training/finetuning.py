@@ -86,9 +86,8 @@ def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None
             f"eval_steps is {config.eval_steps}, and there are no examples to evaluate on; give some as eval, "
             "or hold some out with held_out_share"
         )
-    saves = config.save_steps is not None or config.save_minutes is not None
     if config.output_dir is None:
-        if saves or resume:
+        if _saves(config) or resume:
             raise InvalidInput("Checkpoints to resume from are in output_dir, which is not given; it would be a folder")
         return
     step = find_step(config.output_dir)
@@ -101,11 +100,15 @@ def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None
         )
 
 
+def _saves(config: FinetuneConfig) -> bool:
+    return config.save_steps is not None or config.save_minutes is not None
+
+
 def _trained(training: loop.Run, run: Prepared, watch: loop.Watch) -> State:
-    """Train, with checkpoints where there is a folder for them. Raises what loop.train does."""
+    """Train, with checkpoints where they are asked for or there. Raises what loop.train does."""
     config = training.config
     checkpoints = None
-    if config.output_dir is not None:
+    if config.output_dir is not None and (_saves(config) or find_step(config.output_dir) is not None):
         origin = origin_of(run.model, run.features, run.held_out, config)
         checkpoints = Checkpoints(config.output_dir, config, origin)
     try:
