@@ -132,7 +132,7 @@ def test_matrices_that_lie_transposed_in_memory_go_on_the_same(tmp_path: Path) -
     zoo.build(spec, "text-generation", seed=3).save(tmp_path / "gpt2")
     write_tokenizer(tmp_path / "gpt2")
     texts = [{"text": example["text"]} for example in EXAMPLES]
-    settings = {"epochs": 2, "batch_size": 6, "learning_rate": 5e-3}
+    settings = {"epochs": 2, "batch_size": 2, "learning_rate": 5e-3}
     model = zoo.load(str(tmp_path / "gpt2"))
     assert any(not parameter.is_contiguous() for parameter in model.parameters())
     whole = zoo.finetune(model, texts, config=zoo.FinetuneConfig(**settings))
