@@ -296,8 +296,7 @@ class _Tensors:
     def quantize(self, layers: Iterable[nn.Linear], kind: str) -> None:
         """Count quantised weights in place of these layers', made one after the other when all are in place."""
         for layer in layers:
-            whole, dtype = self.size_bytes(layer.weight), self.dtype_of(layer.weight)
-            held = quantized_bytes(layer, dtype, kind)
+            whole, held = self.size_bytes(layer.weight), quantized_bytes(layer, kind)
             self._quantized[id(layer.weight)] = kind, held
             own = whole if id(layer.weight) in self._own else 0
             self._mapped_bytes -= whole - own
