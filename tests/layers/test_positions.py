@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from zoo.layers.positions import RelativeBias, SinusoidalPositions, positions
+from zoo.layers.positions import RelativeBias, SinusoidalPositions, positions, positions_in_documents
 
 CPU = torch.device("cpu")
 
@@ -84,3 +84,8 @@ def test_later_passes_are_rows_of_the_whole() -> None:
     bias = RelativeBias(num_buckets=8, max_distance=9, num_attention_heads=3, causal=True)
     torch.nn.init.normal_(bias.weight)
     assert bias(5, 2).equal(bias(0, 7)[:, :, 5:])
+
+
+def test_each_text_in_a_row_is_counted_from_its_own_first_token() -> None:
+    documents = torch.tensor([[1, 1, 1, 2, 2, 3, 0], [1, 2, 2, 2, 0, 0, 0]])
+    assert positions_in_documents(documents).tolist() == [[0, 1, 2, 0, 1, 0, 0], [0, 0, 1, 2, 0, 1, 2]]

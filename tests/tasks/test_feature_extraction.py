@@ -12,6 +12,8 @@ from torch import Tensor
 import zoo
 from tests.checkpoints import write_checkpoint, write_tokenizer
 from zoo.errors import CorruptFile, InvalidInput
+from zoo.tasks import get_task
+from zoo.tasks.base import collate
 from zoo.tasks.feature_extraction import Pooling, pool, read_pooling
 
 TEXTS = ["the cat sat", "", "anna ran home , and karin went to berlin with the dog !", "a film"]
@@ -186,10 +188,40 @@ def test_what_cannot_be_embedded_is_refused(folder: Path, texts: Any, options: d
     assert str(refused.value) == message
 
 
-def test_labels_are_refused_by_a_backbone(folder: Path) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        zoo.load(str(folder))(torch.tensor([[1, 2]]), labels=torch.tensor([1]))
-    assert str(refused.value) == ("feature-extraction has no labels to learn from; load the model for another task")
+def test_labels_that_are_of_no_pairs_are_refused(folder: Path) -> None:
+    for ids, labels, shape in (([[1, 2]], [1], (1, 2)), ([[1, 2]], [[1, 1]], (1, 2)), ([[1], [2]], [1, 1], (2, 1))):
+        with pytest.raises(InvalidInput) as refused:
+            zoo.load(str(folder))(torch.tensor(ids), labels=torch.tensor(labels))
+        assert str(refused.value) == (
+            f"labels have the shape {tuple(torch.tensor(labels).shape)}; for pairs of texts it would be {shape}, an even "
+            "number of rows"
+        )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_loss_tells_each_pair_from_the_others_by_the_cosine(folder: Path, mode: str) -> None:
+    """By hand, text by text, with the pooling of the checkpoint's files."""
+    keys = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "mean_sqrt_len": "mean_sqrt_len_tokens"}
+    write_pooling(folder, {f"pooling_mode_{keys[mode]}": True})
+    model, task = zoo.load(str(folder)), get_task("feature-extraction")
+    model.settings = task.settings_to_train(model)
+    assert model.settings.pooling == mode
+    pairs = [("the cat sat", "a dog"), ("anna ran home", "karin went to berlin with the dog !"), ("good", "a film")]
+    features = task.encode_examples([{"text": one, "positive": other} for one, other in pairs], model, None)
+    inputs = collate(task.rows(features), 0, torch.device("cpu"))
+    labels = task.collate_labels(features, inputs["input_ids"].shape[1], model.settings)
+    assert task.weight(labels) == 3
+    assert [task.length(feature) for feature in features] == [10, 20, 8]
+    with torch.no_grad():
+        found = model(**inputs, labels=labels).loss
+    one, other = (model.embed(list(side), normalize=True) for side in zip(*pairs, strict=True))
+    chances = (20 * one @ other.T).softmax(-1).diagonal()
+    torch.testing.assert_close(found, -chances.log().mean(), atol=1e-5, rtol=0)
+
+
+def test_places_of_what_belongs_together_are_measured() -> None:
+    measured = get_task("feature-extraction").measure([0, 0, 3, 12])
+    assert measured == {"recall@1": 0.5, "recall@10": 0.75, "mrr": pytest.approx((1 + 1 + 1 / 4 + 1 / 13) / 4)}
 
 
 @pytest.mark.parametrize("class_name", ["BertForMaskedLM", "BertForTokenClassification"])

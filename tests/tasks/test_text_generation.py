@@ -213,7 +213,7 @@ def test_a_decoder_can_be_taught_a_text(tmp_path: Path) -> None:
     gpt2(tmp_path)
     text = [{"text": "the good cat sat home"}] * 8
     result = zoo.finetune(
-        tmp_path, text, text[:1], config=zoo.FinetuneConfig(epochs=12, batch_size=4, learning_rate=1e-2)
+        tmp_path, text, text[:1], config=zoo.FinetuneConfig(epochs=24, batch_size=4, learning_rate=1e-2)
     )
     assert result.metrics["accuracy"] == 1.0
     assert result.metrics["perplexity"] < 1.5

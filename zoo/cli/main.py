@@ -22,7 +22,8 @@ _FAMILIES = {
     "Sharing": ("zoo.cli.sharing", ("convert", "sign")),
     "Projects": ("zoo.cli.projects", ("lock", "sync", "plan")),
     "Running models": ("zoo.cli.running", ("run",)),
-    "Models": ("zoo.cli.models", ("embed", "finetune")),
+    "Models": ("zoo.cli.models", ("embed",)),
+    "Training": ("zoo.cli.training", ("finetune", "eval")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
 

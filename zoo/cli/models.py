@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from zoo.cli.output import inputs, json_option, print_json, revision_option, step_progress, transfer_progress
+from zoo.cli.output import inputs, json_option, print_json, revision_option, transfer_progress
 
 task_option = click.option("--task", help="Task; the checkpoint's own if left out.")
 device_option = click.option("--device", help="Device, such as cpu or cuda:1; a GPU where there is one if left out.")
 dtype_option = click.option("--dtype", help="Dtype of the weights, such as bfloat16; the checkpoint's own if left out.")
+adapter_option = click.option("--adapter", help="Folder with what LoRA learnt beside the checkpoint.")
 quantize_option = click.option(
     "--quantize",
     type=click.Choice(["int8", "int4"]),
@@ -46,6 +47,7 @@ def load_model(ref: str, task: str | None, **options: Any) -> Any:
 @click.option("--normalize/--no-normalize", default=None, help="To length 1, or not; the checkpoint's own if left out.")
 @click.option("--batch-size", default=32, show_default=True, help="Texts at once.")
 @revision_option
+@adapter_option
 @device_option
 @dtype_option
 @quantize_option
@@ -76,55 +78,3 @@ def embed_command(
         return
     for vector in vectors:
         click.echo(" ".join(f"{value:.6f}" for value in vector))
-
-
-@click.command("finetune")
-@click.argument("ref", metavar="REF")
-@click.option("--train", required=True, help="Examples: a file of JSON lines, a JSON list, CSV or TSV with a header.")
-@click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
-@click.option("--out", required=True, help="Folder for the result.")
-@task_option
-@click.option("--epochs", type=int, help="Times through the examples. [default: 3]")
-@click.option("--max-steps", type=int, help="Stop after so many optimiser steps.")
-@click.option("--batch-size", type=int, help="Examples per step. [default: 16]")
-@click.option("--learning-rate", type=float, help="Peak learning rate. [default: 5e-5]")
-@click.option("--weight-decay", type=float, help="Decay of matrices. [default: 0.01]")
-@click.option("--warmup-steps", type=int, help="Steps over which the learning rate rises. [default: 0]")
-@click.option("--seed", type=int, help="Of head, order and dropout. [default: 0]")
-@click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
-@json_option
-def finetune_command(
-    ref: str,
-    train: str,
-    evaluation: str | None,
-    out: str,
-    task: str | None,
-    push_to: str | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
-    """Fine-tune a checkpoint on examples, and save the result.
-
-    \b
-    Example: zoo finetune all-minilm-l6-v2 --task text-classification \\
-                 --train train.csv --eval test.csv --out ./my-classifier
-    """
-    from pathlib import Path
-
-    from zoo.publishing import push
-    from zoo.training.config import FinetuneConfig
-    from zoo.training.finetuning import finetune
-
-    chosen = {key: value for key, value in settings.items() if value is not None}
-    config = FinetuneConfig(**chosen, output_dir=Path(out))
-    with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, watch=watch)
-    commit = push(result.model, push_to) if push_to else None
-    if as_json:
-        print_json(
-            {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        )
-        return
-    for metric, value in result.metrics.items():
-        click.echo(f"{metric}: {value:.4f}")
-    click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.models import device_option, dtype_option, ignore_option, load_model, quantize_option, task_option
+from zoo.cli.models import (
+    adapter_option,
+    device_option,
+    dtype_option,
+    ignore_option,
+    load_model,
+    quantize_option,
+    task_option,
+)
 from zoo.cli.output import inputs, json_option, print_json, revision_option
 from zoo.errors import ZooError
 
@@ -61,6 +69,7 @@ def generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--truncate", is_flag=True, help="Writing: cut texts that are too long for the model.")
 @click.option("--batch-size", default=32, show_default=True, help="Texts at once.")
 @revision_option
+@adapter_option
 @device_option
 @dtype_option
 @quantize_option

@@ -38,7 +38,6 @@ from zoo.errors.inputs import (
     InvalidInput,
     InvalidReference,
     NotACheckpoint,
-    TrainingDiverged,
     UnknownTask,
 )
 from zoo.errors.plugins import InvalidLayout, InvalidPlugin, PluginBroken, PluginConflict, UnknownArchitecture
@@ -53,12 +52,15 @@ from zoo.errors.store import (
     SignatureRefused,
     SignatureWarning,
 )
+from zoo.errors.training import AdapterMismatch, CheckpointNotSaved, ResumeRefused, TrainingDiverged, UnfinishedRun
 
 __all__ = [
     "AccessDenied",
+    "AdapterMismatch",
     "CanaryMismatch",
     "CanaryMissing",
     "CertificateRefused",
+    "CheckpointNotSaved",
     "CorruptFile",
     "DigestMismatch",
     "ExtraMissing",
@@ -92,11 +94,13 @@ __all__ = [
     "RepositoryDisabled",
     "RepositoryMoved",
     "RepositoryNotFound",
+    "ResumeRefused",
     "RevisionNotFound",
     "SignatureRefused",
     "SignatureWarning",
     "TokenizerMissing",
     "TrainingDiverged",
+    "UnfinishedRun",
     "UnknownArchitecture",
     "UnknownConfigKey",
     "UnknownTask",

@@ -55,14 +55,3 @@ class ExtraMissing(ZooError):
     def __init__(self, extra: str, what: str, reason: str) -> None:
         self.extra, self.what, self.reason = extra, what, reason
         super().__init__(f"For {what} Zoo needs more packages ({reason}). Try: pip install 'zoo[{extra}]'")
-
-
-class TrainingDiverged(ZooError):
-    """The loss is no longer a number."""
-
-    def __init__(self, step: int, loss: float, learning_rate: float) -> None:
-        self.step, self.loss, self.learning_rate = step, loss, learning_rate
-        super().__init__(
-            f"The loss became {loss} at step {step}. Training stopped. Try a smaller learning_rate than {learning_rate:g}, "
-            "or more warmup_steps"
-        )

@@ -48,7 +48,7 @@ def write_card(facts: CardFacts) -> str:
             metric_value=round(value, 6),
         )
         for metric, value in facts.metrics.items()
-        if facts.evaluated and metric != "train_loss"
+        if facts.evaluated and metric not in ("train_loss", "eval_loss")
     ]
     kept = {**facts.kept, **({"base_model": facts.base} if facts.base else {})}
     data = ModelCardData(

@@ -57,3 +57,15 @@ def window_mask(
         return seen[None, None]
     attended = attention_mask.bool()[:, None, None, :]
     return (attended & seen) | (distance == 0)
+
+
+def within_documents(mask: Tensor | None, documents: Tensor, causal: bool) -> Tensor:
+    """Restrict a mask to the text that a query belongs to, among several in a row. Returns bool (batch, 1, time, time).
+
+    mask: see window_mask. documents: int64 (batch, time). The padding is a text like the others, so that no row of
+    scores is empty.
+    """
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    if mask is not None:
+        return same & mask
+    return same.tril() if causal else same

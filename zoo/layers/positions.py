@@ -18,6 +18,14 @@ def positions(attention_mask: Tensor | None, time: int, device: torch.device) ->
     return (counted - padding_on_the_left).clamp(min=0)
 
 
+def positions_in_documents(documents: Tensor) -> Tensor:
+    """Number the positions of each text in a row from 0. documents: int64 (batch, time), neighbours of one text alike."""
+    counted = torch.arange(documents.shape[1], device=documents.device)[None, :]
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return counted - counted.where(begins, 0).cummax(-1).values
+
+
 class SinusoidalPositions(nn.Module):
     """sin and cos of position / 10000^(2i/hidden) (Vaswani et al. 2017, section 3.5). No parameters: computed."""
 

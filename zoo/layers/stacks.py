@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from zoo.layers.cache import Cache
-from zoo.layers.masks import Context, padding_mask, window_mask
-from zoo.layers.positions import RelativeBias, positions
+from zoo.layers.masks import Context, padding_mask, window_mask, within_documents
+from zoo.layers.positions import RelativeBias, positions, positions_in_documents
 from zoo.layers.rotary import Rotary
 from zoo.layers.static import StaticCache
 from zoo.layers.timeline import Timeline
@@ -52,6 +53,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = norm or nn.Identity()
         self.dropout = nn.Dropout(dropout)
+        self.recomputes = False  # whether a training pass keeps only each layer's input, and computes the rest again
         self.order = tuple(range(len(self.layers))) if order is None else tuple(order)
         every = [reaches] * len(self.order) if isinstance(reaches, Reach) else list(reaches)
         self.reaches = tuple(dict.fromkeys(every))  # each kind once: its mask and angles serve all its layers
@@ -67,23 +69,30 @@ class Stack(nn.Module):
         cache: Cache | None = None,
         source: Tensor | None = None,
         source_mask: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """Give the last hidden state of new positions, (batch, time, hidden), after those in the cache.
 
         attention_mask: (batch, past + time); None for no padding, or what the cache knows of it. source: (batch,
-        source_time, hidden), with its mask (batch, source_time).
+        source_time, hidden), with its mask (batch, source_time). documents: (batch, time), without a cache, which text of
+        its row a token belongs to; padding is told from it, not from the mask.
         """
         past, time = (0 if cache is None else cache.length), input_ids.shape[1]
         if cache is not None and attention_mask is None:
             if time == 1 and past and not self._turns_past:
                 return self._step(input_ids, cache, source, padding_mask(source_mask))
             attention_mask = cache.attention_mask(past + time)
-        places = positions(attention_mask, past + time, input_ids.device)
+        if documents is None:
+            places = positions(attention_mask, past + time, input_ids.device)
+        else:
+            attention_mask, places = None, positions_in_documents(documents)
         hidden: Tensor = self.embeddings(input_ids, places[:, past:], token_type_ids)
         bias = None if self.relative_bias is None else self.relative_bias(past, time)
         contexts = []
         for reach in self.reaches:
             context = self._context(reach, attention_mask, hidden, places, past)
+            if documents is not None:
+                context = context._replace(mask=within_documents(context.mask, documents, self.causal))
             contexts.append(context._replace(bias=bias, source=source, source_mask=padding_mask(source_mask)))
         return self._through(hidden, contexts, cache)
 
@@ -122,7 +131,11 @@ class Stack(nn.Module):
         """Run the layers, each with the context of its way of looking, and the norm."""
         layers = list(self.layers)
         for number, reach_number in zip(self.order, self.reach_of, strict=True):
-            hidden = layers[number](hidden, contexts[reach_number], None if cache is None else cache.layers[number])
+            layer_cache, context = (None if cache is None else cache.layers[number]), contexts[reach_number]
+            if self.recomputes and self.training:
+                hidden = checkpoint(layers[number], hidden, context, layer_cache, use_reentrant=False)
+            else:
+                hidden = layers[number](hidden, context, layer_cache)
         output: Tensor = self.norm(hidden)
         return self.dropout(output) if self.training else output
 
@@ -155,13 +168,17 @@ class Encoder(Stack):
     """The backbone contract of encoder-only architectures: ids and mask in, last hidden state out."""
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """input_ids, token_type_ids: int64 (batch, time); attention_mask: (batch, time), true where to attend.
 
-        Returns the last hidden state (batch, time, hidden).
+        documents: see run. Returns the last hidden state (batch, time, hidden).
         """
-        return self.run(input_ids, attention_mask, token_type_ids=token_type_ids)
+        return self.run(input_ids, attention_mask, token_type_ids=token_type_ids, documents=documents)
 
 
 class Decoder(Stack):
@@ -169,13 +186,19 @@ class Decoder(Stack):
 
     causal = True
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: Cache | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
         """input_ids: int64 (batch, time), only the new ones where a cache holds the past.
 
-        attention_mask: (batch, past + time), true where to attend; padding may be on either side.
-        Returns the last hidden state (batch, time, hidden).
+        attention_mask: (batch, past + time), true where to attend; padding may be on either side. documents: see run,
+        without a cache. Returns the last hidden state (batch, time, hidden).
         """
-        return self.run(input_ids, attention_mask, cache=cache)
+        return self.run(input_ids, attention_mask, cache=cache, documents=documents)
 
 
 class EncoderAlone(nn.Module):

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from zoo.tokenization import Tokenizer
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+PoolingMode = Literal["mean", "cls", "max", "mean_sqrt_len"]
 IGNORED_LABEL = -100  # a position that takes no part in the loss: torch's own default
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """What a head's outputs mean: the name of each, and whether they exclude each other."""
+    """What a head's outputs mean: the name of each, and whether they exclude each other.
+
+    pooling: how one vector is made of a text where vectors are learnt.
+    """
 
     labels: tuple[str, ...] = ()
     problem_type: ProblemType | None = None
+    pooling: PoolingMode = "mean"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -83,13 +88,21 @@ class Output:
 
 @dataclass
 class Features:
-    """One input as token ids, ready for a batch. source: index of the input; label: as the task's loss wants it."""
+    """One input as token ids, ready for a batch.
+
+    source: index of the input. label: as the task's loss wants it. reference: what the metrics compare an answer with.
+    cut: whether the input lost its end. documents: which of several texts in the row a token belongs to, counted from
+    1; None for one text.
+    """
 
     ids: list[int]
     type_ids: list[int]
     source: int
     encoding: Any = None
     label: Any = None
+    reference: Any = None
+    cut: bool = False
+    documents: list[int] | None = None
 
 
 class Task(ABC):
@@ -101,6 +114,7 @@ class Task(ABC):
     decodes_labels: ClassVar[bool] = False
     """Whether the labels are what a decoder is to write, token by token."""
     columns: ClassVar[tuple[str, ...]] = ()
+    optional_columns: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     """The labels of every head for this task, where they are not the checkpoint's to name: () for none."""
 
@@ -126,16 +140,56 @@ class Task(ABC):
         """Tell whether a head with the settings `own` can learn from data that asks for `wanted`, as it is."""
         return set(wanted.labels) <= set(own.labels)
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
-        """Turn training examples into features with labels. Raises InvalidInput."""
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
+        """Turn training examples into features with labels. Raises InvalidInput.
+
+        max_length: the most tokens of one text; None for no limit.
+        """
         raise InvalidInput(f"The task '{self.name}' cannot be trained; choose one that has labels")
 
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """Give the labels of a batch whose rows are padded to `length`: by default one number a text."""
         return torch.tensor([feature.label for feature in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """Give the task's metrics over features with labels."""
+    def settings_to_train(self, model: Model) -> HeadSettings:
+        """Give the settings of a model's head while it learns: its own, unless the checkpoint says more."""
+        return model.settings
+
+    def rows(self, features: Sequence[Features]) -> list[Features]:
+        """Give the rows that go through the model for the features of a batch: one each by default."""
+        return list(features)
+
+    def length(self, feature: Features) -> int:
+        """Give how many tokens of a feature go through the model."""
+        return len(feature.ids)
+
+    def weight(self, labels: Tensor) -> int:
+        """Give how many terms the loss over a batch's labels is the mean of: by default one a text."""
+        return len(labels)
+
+    def smooth(self, output: Output, labels: Tensor, share: float) -> Tensor:
+        """Give the loss with smoothed labels. share: of the probability that all labels have alike.
+
+        Only tasks whose labels a decoder writes have it.
+        """
+        raise NotImplementedError
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
+        """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""
+        return None
+
+    def records(self, features: Sequence[Features], model: Model, batch_size: int) -> list[Any] | None:
+        """Give the records where answers are written, not read off one pass; None where `record` gives them."""
+        return None
+
+    def collapse(self, records: Sequence[Any]) -> list[Any]:
+        """Give one record an example where an example has several features: by default they are that already."""
+        return list(records)
+
+    def measure(self, records: Sequence[Any]) -> dict[str, float]:
+        """Give the task's metrics from the records of all examples."""
         return {}
 
     def predict(self, inputs: Sequence[Any], model: Model, batch_size: int) -> list[Any]:
@@ -159,16 +213,20 @@ class TokenLevelTask(Task):
         """(batch, time), padding does not count."""
         return torch.tensor([f.label + [IGNORED_LABEL] * (length - len(f.label)) for f in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+    def weight(self, labels: Tensor) -> int:
+        """The positions that count."""
+        return int((labels != IGNORED_LABEL).sum())
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
+        """Of the positions that count: how many have the right label, and how many there are."""
+        assert row.logits is not None
+        label = torch.tensor(feature.label)
+        counts = label != IGNORED_LABEL
+        return int((row.logits.argmax(-1)[counts] == label[counts]).sum()), int(counts.sum())
+
+    def measure(self, records: Sequence[Any]) -> dict[str, float]:
         """accuracy: the share of the positions that count whose label is right."""
-        right = total = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            label = torch.tensor(feature.label)
-            counts = label != IGNORED_LABEL
-            right += int((row.logits.argmax(-1)[counts] == label[counts]).sum())
-            total += int(counts.sum())
-        return {"accuracy": right / max(total, 1)}
+        return {"accuracy": sum(right for right, _ in records) / max(sum(total for _, total in records), 1)}
 
 
 def tokenizer_of(model: Model) -> Tokenizer:
@@ -196,10 +254,19 @@ def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str],
             raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
 
 
-def encode_texts(texts: Sequence[Any], model: Model, *, words: bool = False) -> list[Features]:
-    """Encode texts, pairs or lists of words, one feature each, truncated to the model's longest input."""
-    encodings = tokenizer_of(model).encode(texts, max_length=model.max_length, words=words)
-    return [Features(e.ids, e.type_ids, source, e) for source, e in enumerate(encodings)]
+def check_not_empty(examples: Sequence[Mapping[str, Any]], column: str) -> None:
+    """Refuse examples whose text is empty. Raises InvalidInput."""
+    for index, example in enumerate(examples):
+        if isinstance(example[column], str) and not example[column].strip():
+            raise InvalidInput(f"Example {index} has an empty '{column}'; leave it out")
+
+
+def encode_texts(
+    texts: Sequence[Any], model: Model, *, words: bool = False, max_length: int | None = None
+) -> list[Features]:
+    """Encode texts, pairs or lists of words, one feature each, cut at max_length or else the model's longest input."""
+    encodings = tokenizer_of(model).encode(texts, max_length=max_length or model.max_length, words=words)
+    return [Features(e.ids, e.type_ids, source, e, cut=bool(e.overflowing)) for source, e in enumerate(encodings)]
 
 
 def with_labels(features: Sequence[Features]) -> list[Features]:
@@ -208,7 +275,10 @@ def with_labels(features: Sequence[Features]) -> list[Features]:
 
 
 def collate(features: Sequence[Features], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
-    """Pad features on the right to the longest: input_ids, token_type_ids (int64) and attention_mask (bool), (batch, time)."""
+    """Pad features on the right to the longest: input_ids, token_type_ids (int64) and attention_mask (bool), (batch, time).
+
+    Where a row holds several texts, documents (int64) says which token is of which, 0 in the padding.
+    """
     length = max(len(feature.ids) for feature in features)
     ids = torch.full((len(features), length), pad_token_id)
     types = torch.zeros((len(features), length), dtype=torch.int64)
@@ -218,7 +288,14 @@ def collate(features: Sequence[Features], pad_token_id: int, device: torch.devic
         ids[row, :count] = torch.tensor(feature.ids)
         types[row, :count] = torch.tensor(feature.type_ids)
         mask[row, :count] = True
-    return {"input_ids": ids.to(device), "token_type_ids": types.to(device), "attention_mask": mask.to(device)}
+    inputs = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+    if any(feature.documents is not None for feature in features):
+        documents = mask.long()
+        for row, feature in enumerate(features):
+            if feature.documents is not None:
+                documents[row, : len(feature.ids)] = torch.tensor(feature.documents)
+        inputs["documents"] = documents
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def batches(features: Sequence[Features], batch_size: int) -> Iterator[list[int]]:
@@ -238,12 +315,18 @@ def run(features: Sequence[Features], model: Model, batch_size: int) -> list[Out
     try:
         with torch.inference_mode():
             for batch in batches(features, batch_size):
-                output = model(**collate([features[index] for index in batch], model.pad_token_id, model.device))
-                for row, index in enumerate(batch):
-                    rows[index] = _row(output, row, len(features[index].ids))
+                chosen = [features[index] for index in batch]
+                output = model(**collate(chosen, model.pad_token_id, model.device))
+                for index, row in zip(batch, split_rows(output, chosen), strict=True):
+                    rows[index] = row
     finally:
         model.train(was_training)
     return [row for row in rows if row is not None]
+
+
+def split_rows(output: Output, features: Sequence[Features]) -> list[Output]:
+    """Give each feature's own row of a batch's output, without padding, float32 on CPU."""
+    return [_row(output, row, len(feature.ids)) for row, feature in enumerate(features)]
 
 
 def _row(output: Output, row: int, length: int) -> Output:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.checkpoint.reader import read_json, read_json_list, read_optional_json
 from zoo.errors import CorruptFile, InvalidInput
 from zoo.tasks.base import (
+    IGNORED_LABEL,
     Features,
     HeadSettings,
     Output,
+    PoolingMode,
     Task,
     batches,
+    check_columns,
+    check_not_empty,
     check_texts,
     collate,
     encode_texts,
@@ -27,7 +32,7 @@ from zoo.tasks.base import (
 if TYPE_CHECKING:
     from zoo.model import Model
 
-PoolingMode = Literal["mean", "cls", "max", "mean_sqrt_len"]
+SCALE = 20.0  # of cosines before the softmax, as sentence-transformers has it
 _FILE_KEYS: dict[str, PoolingMode] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -116,21 +121,34 @@ def embed(
     finally:
         model.train(was_training)
     if own.normalize if normalize is None else normalize:
-        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        vectors = F.normalize(vectors, dim=-1)
     return vectors
 
 
 class FeatureExtraction(Task):
-    """The hidden states themselves."""
+    """The hidden states themselves; learnt from pairs of texts that belong together."""
 
     name = "feature-extraction"
+    columns = ("text", "positive")
     fixed_labels = ()
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
-        """scores: the pooler's output, where there is one."""
+        """scores: the pooler's output, where there is one. labels: (batch, time), -100 in the padding.
+
+        With labels every second row is what belongs to the row before it; each is to be told from all the others by the
+        cosine (van den Oord et al. 2018, eq. 4; Henderson et al. 2017).
+        """
+        loss = None
         if labels is not None:
-            raise InvalidInput("feature-extraction has no labels to learn from; load the model for another task")
-        return Output(last_hidden_state=hidden, pooler_output=scores)
+            if labels.shape != hidden.shape[:2] or len(labels) % 2:
+                raise InvalidInput(
+                    f"labels have the shape {tuple(labels.shape)}; for pairs of texts it would be {tuple(hidden.shape[:2])}, "
+                    "an even number of rows"
+                )
+            vectors = F.normalize(pool(hidden.float(), labels != IGNORED_LABEL, settings.pooling), dim=-1)
+            likeness = SCALE * vectors[::2] @ vectors[1::2].T
+            loss = F.cross_entropy(likeness, torch.arange(len(likeness), device=likeness.device))
+        return Output(last_hidden_state=hidden, pooler_output=scores, loss=loss)
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts."""
@@ -142,6 +160,63 @@ class FeatureExtraction(Task):
     ) -> list[Tensor]:
         """Give each text's last hidden state, (time, hidden)."""
         return [row.last_hidden_state for row in rows]
+
+    def settings_to_train(self, model: Model) -> HeadSettings:
+        """With the pooling of the checkpoint's files."""
+        own = read_pooling(model.checkpoint.path) if model.checkpoint is not None else Pooling()
+        return replace(model.settings, pooling=own.mode)
+
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
+        """examples: `text`, and `positive`, a text that belongs to it and not to the other examples."""
+        check_columns(examples, self.columns, self.name)
+        sides = []
+        for column in self.columns:
+            texts = [example[column] for example in examples]
+            check_texts(texts)
+            check_not_empty(examples, column)
+            sides.append(encode_texts(texts, model, max_length=max_length))
+        for feature, positive, example in zip(*sides, examples, strict=True):
+            feature.label = positive.ids
+            feature.cut = feature.cut or positive.cut
+            feature.reference = positive, (example["text"], example["positive"])
+        return sides[0]
+
+    def rows(self, features: Sequence[Features]) -> list[Features]:
+        """Each text, and after it what belongs to it."""
+        return [row for feature in features for row in (feature, feature.reference[0])]
+
+    def length(self, feature: Features) -> int:
+        """Both texts, the shorter padded."""
+        return 2 * max(len(feature.ids), len(feature.label))
+
+    def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
+        """See output()."""
+        counts = torch.tensor([len(row.ids) for row in self.rows(features)])
+        return torch.where(torch.arange(length)[None, :] < counts[:, None], 0, IGNORED_LABEL)
+
+    def weight(self, labels: Tensor) -> int:
+        """The pairs."""
+        return len(labels) // 2
+
+    def records(self, features: Sequence[Features], model: Model, batch_size: int) -> list[int]:
+        """Of each text: how many of all the held-out texts are liker to it than the one that belongs to it."""
+        pairs = [feature.reference[1] for feature in features]
+        mode = model.settings.pooling
+        texts, positives = (
+            model.embed(list(side), mode, True, batch_size=batch_size) for side in zip(*pairs, strict=True)
+        )
+        ranks: list[int] = []
+        for vectors, own in zip(torch.split(texts, 256), torch.split(positives, 256), strict=True):
+            ranks += (vectors @ positives.T > (vectors * own).sum(-1, keepdim=True) + 1e-6).sum(-1).tolist()
+        return ranks
+
+    def measure(self, records: Sequence[int]) -> dict[str, float]:
+        """recall@1 and recall@10: how often what belongs to a text is among so many likest; mrr: mean of 1 / place."""
+        count = max(len(records), 1)
+        within = {f"recall@{most}": sum(rank < most for rank in records) / count for most in (1, 10)}
+        return within | {"mrr": sum(1 / (rank + 1) for rank in records) / count}
 
 
 TASK = FeatureExtraction()

@@ -20,6 +20,7 @@ from zoo.tasks.base import (
     tokenizer_of,
     with_labels,
 )
+from zoo.tasks.packing import encode_pieces, pack
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -79,11 +80,13 @@ class FillMask(TokenLevelTask):
             results.append(fills)
         return results
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """Mask 15 % of each text's tokens: 80 % by the mask token, 10 % by another, 10 % kept (Devlin et al. 2018).
 
         Of a short text it is one token at least, so that every batch has something to predict; a text without tokens
-        is left out.
+        is left out. Long texts go on in further pieces, and pieces are packed in rows (see zoo.tasks.packing).
         """
         check_columns(examples, self.columns, self.name)
         tokenizer = tokenizer_of(model)
@@ -94,7 +97,7 @@ class FillMask(TokenLevelTask):
             )
         texts = [example["text"] for example in examples]
         check_texts(texts)
-        features = [feature for feature in encode_texts(texts, model) if feature.ids]
+        features, length = encode_pieces(texts, model, max_length)
         generator = torch.Generator().manual_seed(0)
         for feature in features:
             special = torch.tensor(feature.encoding.special_tokens_mask, dtype=torch.bool)
@@ -106,7 +109,7 @@ class FillMask(TokenLevelTask):
             feature.label = torch.where(chosen, ids, IGNORED_LABEL).tolist()
             replaced = torch.where(chosen & (fate < 0.8), mask_id, torch.where(chosen & (fate < 0.9), others, ids))
             feature.ids = replaced.tolist()
-        return with_labels(features)
+        return pack(with_labels(features), length, model)
 
 
 TASK = FillMask()

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
+from zoo.tasks import metrics
 from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
 
 if TYPE_CHECKING:
@@ -53,9 +54,13 @@ class QuestionAnswering(Task):
             raise InvalidInput("One question was given where a list of them is expected; write [question]")
         if not inputs:
             return []
+        return self._windows(inputs, model, model.max_length)
+
+    @staticmethod
+    def _windows(inputs: Sequence[Any], model: Model, longest: int | None) -> list[Features]:
+        """Give a feature for each window of at most `longest` tokens."""
         pairs = [_pair(value, index) for index, value in enumerate(inputs)]
         tokenizer = tokenizer_of(model)
-        longest = model.max_length
         window = None
         if longest is not None:
             # The question is kept whole, so it must leave room for a window of the context.
@@ -83,13 +88,15 @@ class QuestionAnswering(Task):
                 best[feature.source] = answer
         return [best[source] for source in range(len(inputs))]
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """examples: `question`, `context` and `answers` ({"text": [...], "answer_start": [...]}, the first counts).
 
         A window without the whole answer learns to point at the first token.
         """
         check_columns(examples, self.columns, self.name)
-        features = self.encode(examples, model)
+        features = self._windows(examples, model, max_length)
         for feature in features:
             answers = examples[feature.source]["answers"]
             try:
@@ -110,15 +117,25 @@ class QuestionAnswering(Task):
                 and feature.encoding.offsets[inside[-1]][1] >= end
             )
             feature.label = [inside[0], inside[-1]] if whole else [0, 0]
+            feature.reference = examples[feature.source]["context"], list(answers["text"])
         return features
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """exact: the share of windows whose first and last position are both right."""
-        right = 0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.start_logits is not None and row.end_logits is not None
-            right += [int(row.start_logits.argmax()), int(row.end_logits.argmax())] == feature.label
-        return {"exact": right / max(len(features), 1)}
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, Answer, list[str]]:
+        """The question that a window is of, the window's likeliest answer, and the right ones."""
+        context, right = feature.reference
+        return feature.source, _best_span(feature, row, context), right
+
+    def collapse(self, records: Sequence[tuple[int, Answer, list[str]]]) -> list[tuple[str, list[str]]]:
+        """The likeliest answer over each question's windows, and the right ones."""
+        best: dict[int, tuple[Answer, list[str]]] = {}
+        for source, answer, right in records:
+            if source not in best or answer.score > best[source][0].score:
+                best[source] = answer, right
+        return [(answer.text, right) for answer, right in best.values()]
+
+    def measure(self, records: Sequence[tuple[str, list[str]]]) -> dict[str, float]:
+        """exact and f1. See zoo.tasks.metrics."""
+        return metrics.answers_in_text([answer for answer, _ in records], [right for _, right in records])
 
 
 def _pair(value: Any, index: int) -> tuple[str, str]:

@@ -12,7 +12,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidInput
-from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, check_texts, encode_texts
+from zoo.tasks import metrics
+from zoo.tasks.base import (
+    Features,
+    HeadSettings,
+    Output,
+    Task,
+    check_columns,
+    check_not_empty,
+    check_texts,
+    encode_texts,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -31,6 +41,7 @@ class TextClassification(Task):
 
     name = "text-classification"
     columns = ("text", "label")
+    optional_columns = ("text_pair",)
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
         """labels: int64 (batch,) for a single label; 0/1 (batch, labels) for several; float (batch,) for regression."""
@@ -50,9 +61,13 @@ class TextClassification(Task):
 
     def encode(self, inputs: Sequence[Any], model: Model) -> list[Features]:
         """inputs: texts, or pairs of texts as tuples. Longer than the model are cut at the end."""
+        self._check(inputs)
+        return encode_texts(inputs, model)
+
+    @staticmethod
+    def _check(inputs: Sequence[Any]) -> None:
         if isinstance(inputs, str) or not all(_is_pair(text) for text in inputs):
             check_texts(inputs)
-        return encode_texts(inputs, model)
 
     def interpret(
         self, inputs: Sequence[Any], features: Sequence[Features], rows: Sequence[Output], model: Model
@@ -73,7 +88,7 @@ class TextClassification(Task):
     def settings_for(self, examples: Sequence[Mapping[str, Any]]) -> HeadSettings:
         """Numbers that are not all whole ask for regression, lists of labels for multi-label; else the labels found."""
         check_columns(examples, self.columns, self.name)
-        values = [example["label"] for example in examples]
+        values = _numbers([example["label"] for example in examples])
         if all(type(value) in (int, float) for value in values) and any(isinstance(value, float) for value in values):
             return HeadSettings(("score",), "regression")
         if all(isinstance(value, list | tuple) for value in values):
@@ -93,11 +108,15 @@ class TextClassification(Task):
             return True
         return set(wanted.labels) <= {str(number) for number in range(len(own.labels))}
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """examples: `text` (and `text_pair`, where there is one) and `label`."""
         check_columns(examples, self.columns, self.name)
         texts = [(e["text"], e["text_pair"]) if e.get("text_pair") is not None else e["text"] for e in examples]
-        features = self.encode(texts, model)
+        check_not_empty(examples, "text")
+        self._check(texts)
+        features = encode_texts(texts, model, max_length=max_length)
         kind = problem_type(model.settings)
         for feature, example in zip(features, examples, strict=True):
             feature.label = _target(example["label"], model.labels, kind, feature.source)
@@ -107,17 +126,24 @@ class TextClassification(Task):
         """See output()."""
         return torch.tensor([feature.label for feature in features])
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
-        """accuracy (multi-label: of whole sets); for regression the mean squared error."""
-        logits = torch.stack([row.logits for row in rows if row.logits is not None])
-        labels = torch.tensor([feature.label for feature in features])
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[Any, Any]:
+        """The answer beside the label: a number, a tuple of 0 and 1, or the number predicted."""
+        assert row.logits is not None
         match problem_type(settings):
             case "regression":
-                return {"mse": float(((logits[:, 0] - labels) ** 2).mean())}
+                return float(row.logits[0]), feature.label
             case "multi_label_classification":
-                return {"accuracy": float(((logits > 0) == labels.bool()).all(-1).float().mean())}
+                return tuple((row.logits > 0).long().tolist()), tuple(int(value) for value in feature.label)
             case _:
-                return {"accuracy": float((logits.argmax(-1) == labels).float().mean())}
+                return int(row.logits.argmax()), feature.label
+
+    def measure(self, records: Sequence[tuple[Any, Any]]) -> dict[str, float]:
+        """accuracy (multi-label: of whole sets) and f1; for regression mse and correlations. See zoo.tasks.metrics."""
+        answers, labels = [answer for answer, _ in records], [label for _, label in records]
+        if isinstance(answers[0], float):
+            return metrics.regression(answers, labels)
+        measure = metrics.several_labels if isinstance(answers[0], tuple) else metrics.classification
+        return measure(answers, labels)
 
 
 def problem_type(settings: HeadSettings, labels: Tensor | None = None) -> str:
@@ -141,9 +167,23 @@ def _named(values: set[Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
 
 
+def _numbers(labels: Sequence[Any], *, whole: bool = False) -> list[Any]:
+    """Give labels that a table holds as texts as numbers, where all are such and one at least has a fraction.
+
+    whole: whether they are meant as numbers without a fraction too; otherwise 0 and 1 are names.
+    """
+    try:
+        numbers = [float(label) for label in labels if isinstance(label, str)]
+    except ValueError:
+        return list(labels)
+    fractions = whole or any(not number.is_integer() for number in numbers)
+    return numbers if len(numbers) == len(labels) and fractions else list(labels)
+
+
 def _target(label: Any, names: Sequence[str], kind: str, index: int) -> Any:
     """Give the number, or row of 0 and 1, that the loss compares with. Raises InvalidInput."""
     if kind == "regression":
+        (label,) = _numbers([label], whole=True)
         if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
             raise InvalidInput(f"Example {index} has the label {label!r}; regression learns from numbers")
         return float(label)

@@ -19,6 +19,7 @@ from zoo.tasks.base import (
     check_texts,
     encode_texts,
 )
+from zoo.tasks.packing import encode_pieces, pack
 
 if TYPE_CHECKING:
     from zoo.generation.decoding import Generated
@@ -61,24 +62,42 @@ class TextGeneration(WritingTask):
             loss = F.cross_entropy(predicted, wanted, ignore_index=IGNORED_LABEL)
         return Output(last_hidden_state=hidden, logits=scores, loss=loss)
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
-        """Each token of a text is to be told from those before it; a text of one token teaches nothing."""
-        check_columns(examples, self.columns, self.name)
-        features = [feature for feature in self.encode([e["text"] for e in examples], model) if len(feature.ids) > 1]
-        for feature in features:
-            feature.label = list(feature.ids)
-        return features
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
+        """Each token of a text is to be told from those before it; a text of one token teaches nothing.
 
-    def score(self, features: Sequence[Features], rows: Sequence[Output], settings: HeadSettings) -> dict[str, float]:
+        Long texts go on in further pieces, and pieces are packed in rows (see zoo.tasks.packing).
+        """
+        check_columns(examples, self.columns, self.name)
+        texts = [example["text"] for example in examples]
+        check_texts(texts)
+        pieces, length = encode_pieces(texts, model, max_length)
+        pieces = [piece for piece in pieces if len(piece.ids) > 1]
+        for piece in pieces:
+            piece.label = [IGNORED_LABEL, *piece.ids[1:]]  # nothing of its own text stands before a piece's first token
+        return pack(pieces, length, model)
+
+    def weight(self, labels: Tensor) -> int:
+        """The tokens that another stands before."""
+        return int((labels[:, 1:] != IGNORED_LABEL).sum())
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, int, float]:
+        """How many tokens were told from those before, how many there are, and the sum of their losses."""
+        assert row.logits is not None
+        wanted, logits = torch.tensor(feature.label[1:]), row.logits[:-1]
+        right = int((logits.argmax(-1) == wanted).sum())
+        loss = F.cross_entropy(logits, wanted, ignore_index=IGNORED_LABEL, reduction="sum")
+        return right, int((wanted != IGNORED_LABEL).sum()), float(loss)
+
+    def measure(self, records: Sequence[tuple[int, int, float]]) -> dict[str, float]:
         """accuracy: the share of tokens told from those before; perplexity: exp of the mean loss of a token."""
-        right, total, loss = 0, 0, 0.0
-        for feature, row in zip(features, rows, strict=True):
-            assert row.logits is not None
-            wanted = torch.tensor(feature.label[1:])
-            right += int((row.logits[:-1].argmax(-1) == wanted).sum())
-            loss += float(F.cross_entropy(row.logits[:-1], wanted, reduction="sum"))
-            total += len(wanted)
-        return {"accuracy": right / max(total, 1), "perplexity": float(torch.tensor(loss / max(total, 1)).exp())}
+        total = max(sum(count for _, count, _ in records), 1)
+        loss = sum(loss for _, _, loss in records) / total
+        return {
+            "accuracy": sum(right for right, _, _ in records) / total,
+            "perplexity": float(torch.tensor(loss).exp()),
+        }
 
 
 TASK = TextGeneration()

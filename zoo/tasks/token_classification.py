@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InvalidInput
+from zoo.tasks import metrics
 from zoo.tasks.base import (
     IGNORED_LABEL,
     Features,
@@ -64,7 +65,9 @@ class TokenClassification(TokenLevelTask):
         found = {str(tag) for example in examples for tag in example["tags"]}
         return HeadSettings(tuple(sorted(found, key=lambda tag: (tag != "O", tag))))
 
-    def encode_examples(self, examples: Sequence[Mapping[str, Any]], model: Model) -> list[Features]:
+    def encode_examples(
+        self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
+    ) -> list[Features]:
         """examples: `tokens` (words) and `tags`, one for each. A word's first piece carries its tag.
 
         An example without words is left out.
@@ -77,13 +80,26 @@ class TokenClassification(TokenLevelTask):
                 raise InvalidInput(
                     f"Example {index} has the tag {unknown[0]!r}; the model's labels are: {', '.join(model.labels)}"
                 )
-        features = encode_texts([example["tokens"] for example in examples], model, words=True)
+        features = encode_texts([example["tokens"] for example in examples], model, words=True, max_length=max_length)
         for feature, example in zip(features, examples, strict=True):
             tags = [model.labels.index(str(tag)) for tag in example["tags"]]
             words = feature.encoding.word_ids
             firsts = [word is not None and (index == 0 or words[index - 1] != word) for index, word in enumerate(words)]
             feature.label = [tags[word] if first else IGNORED_LABEL for word, first in zip(words, firsts, strict=True)]
         return with_labels(features)
+
+    def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[list[str], list[str]]:
+        """The tags answered for the words that count, beside the right ones."""
+        assert row.logits is not None
+        pairs = zip(row.logits.argmax(-1).tolist(), feature.label, strict=True)
+        counted = [
+            (settings.labels[answer], settings.labels[label]) for answer, label in pairs if label != IGNORED_LABEL
+        ]
+        return [answer for answer, _ in counted], [label for _, label in counted]
+
+    def measure(self, records: Sequence[tuple[list[str], list[str]]]) -> dict[str, float]:
+        """precision, recall and f1 of entities, accuracy of words. See zoo.tasks.metrics."""
+        return metrics.entities([answers for answers, _ in records], [labels for _, labels in records])
 
 
 def _check_words(examples: Sequence[Mapping[str, Any]]) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo import host
-from zoo.errors import HeadMissing, InvalidInput
-from zoo.loading import load
+from zoo.adapters import CONFIG_FILE as ADAPTER_FILE
+from zoo.adapters import attach
+from zoo.checkpoint.reader import CONFIG_FILE
+from zoo.errors import InvalidInput, TrainingDiverged, UnfinishedRun
 from zoo.model import Model, TrainingRecord
-from zoo.tasks import get_task
-from zoo.tasks.base import Features, Task, run
 from zoo.training import loop
+from zoo.training.batches import count_steps
+from zoo.training.checkpoints import Checkpoints, find_step, remove_checkpoints
 from zoo.training.config import FinetuneConfig
-from zoo.training.data import Example, read_examples
-
-Source = str | Path | Iterable[Example]
+from zoo.training.data import Source
+from zoo.training.origin import origin_of
+from zoo.training.preparation import Prepared, Say, prepare
+from zoo.training.state import State
 
 
 @dataclass
@@ -24,13 +26,15 @@ class FinetuneResult:
     """What fine-tuning gave.
 
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
-    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not.
+    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not. losses: of each
+    step.
     """
 
     model: Model
     metrics: dict[str, float]
     emissions: float | None
     path: Path | None
+    losses: tuple[float, ...] = ()
 
 
 def finetune(
@@ -40,76 +44,88 @@ def finetune(
     *,
     task: str | None = None,
     config: FinetuneConfig | None = None,
+    resume: bool = False,
     watch: loop.Watch = lambda step, steps, loss: None,
+    say: Say = lambda text: None,
 ) -> FinetuneResult:
-    """Fine-tune a model on examples, all parameters of it.
+    """Fine-tune a model on examples: all parameters of it, or with LoRA small matrices beside them.
 
     model_or_ref: a Model, which is trained in place, or a reference, whose head is made for the labels in the data.
-    train, eval: see zoo.training.data.read_examples; columns are the task's. task: None for the model's own.
-    watch: told (step, steps, loss). Raises InvalidInput before training starts where the data is at fault,
-    TrainingDiverged.
+    train, eval: see zoo.training.data.read_examples; columns are the task's, or named and guessed (see
+    zoo.training.columns). task: None for the model's own.
+    resume: go on from the newest checkpoint in the settings' output_dir, or begin where there is none yet.
+    watch: told (step, steps, loss). say: told what was guessed, a sentence each.
+    Raises InvalidInput before training starts where the data is at fault, ExtraMissing, UnfinishedRun, ResumeRefused,
+    TrainingDiverged, CheckpointNotSaved.
     """
     config = config or FinetuneConfig()
-    examples = read_examples(train)
-    held_out = read_examples(eval) if eval is not None else []
-    model = _prepared(model_or_ref, task, [*examples, *held_out], config)
-    found = get_task(model.task)
-    features = found.encode_examples(examples, model)
-    if not features:
-        raise InvalidInput("No example holds anything to learn from: all are empty")
-    held_out_features = found.encode_examples(held_out, model) if held_out else []
-    base = model.checkpoint
-    training = loop.Run(model, config, loop.count_steps(len(features), config))
+    _check_wishes(config, eval is not None, resume)
+    run = prepare(model_or_ref, train, eval, task, config, say)
+    if config.lora is not None:
+        attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
+    training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
     host.notify("zoo_training_started", run=training)
-    metrics = {"train_loss": loop.train(training, found, features, watch)}
-    if held_out_features:
-        metrics |= evaluate(model, found, held_out_features, config.batch_size)
-    result = FinetuneResult(model, metrics, None, config.output_dir)
+    state = _trained(training, run, watch)
+    measured = state.best_evaluation()
+    metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
+    result = FinetuneResult(run.model, metrics, None, config.output_dir, tuple(state.losses))
+    if config.lora is not None and config.lora.merge:
+        run.model.merge_adapter()
     host.notify("zoo_training_finished", run=training, result=result)
-    model.record = TrainingRecord(
-        base=base.repo_id if base else None,
-        base_commit=base.commit if base else None,
-        examples=len(examples),
-        evaluated=len(held_out),
-        settings=config.model_dump(mode="json", exclude={"output_dir"}),
-        metrics=metrics,
-        emissions=result.emissions,
-    )
+    run.model.record = _record(result, config, run)
     if config.output_dir is not None:
-        model.save(config.output_dir)
+        run.model.save(config.output_dir)
+        remove_checkpoints(config.output_dir)
     return result
 
 
-def evaluate(model: Model, task: Task, features: Sequence[Features], batch_size: int) -> dict[str, float]:
-    """Give the task's metrics over features with labels."""
-    return task.score(features, run(features, model, batch_size), model.settings)
+def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
+    """Refuse wishes that do not go together. Raises InvalidInput, UnfinishedRun."""
+    if config.eval_steps is not None and not evaluates and not config.held_out_share:
+        raise InvalidInput(
+            f"eval_steps is {config.eval_steps}, and there are no examples to evaluate on; give some as eval, "
+            "or hold some out with held_out_share"
+        )
+    if config.output_dir is None:
+        if _saves(config) or resume:
+            raise InvalidInput("Checkpoints to resume from are in output_dir, which is not given; it would be a folder")
+        return
+    step = find_step(config.output_dir)
+    if step is not None and not resume:
+        raise UnfinishedRun(config.output_dir, step)
+    finished = any((config.output_dir / name).is_file() for name in (CONFIG_FILE, ADAPTER_FILE))
+    if step is None and resume and finished:
+        raise InvalidInput(
+            f"'{config.output_dir}' holds a finished result and no checkpoint to go on from; to train anew, do not resume"
+        )
 
 
-def _prepared(
-    model_or_ref: Model | str | Path, task: str | None, examples: Sequence[Example], config: FinetuneConfig
-) -> Model:
-    """Give the model to train, with a head for the labels in the data. Raises InvalidInput."""
-    if isinstance(model_or_ref, Model):
-        if task not in (None, model_or_ref.task):
-            raise InvalidInput(
-                f"The model is made for '{model_or_ref.task}', and training asks for '{task}'. "
-                f'Load it for the task: zoo.load(..., "{task}", labels=[...])'
-            )
-        if model_or_ref.quantized is not None:
-            raise InvalidInput(
-                f"The model was loaded with quantize='{model_or_ref.quantized}', and its weights cannot learn. "
-                "Load it without, and train that"
-            )
-        return model_or_ref
-    if task is None:
-        task = load(model_or_ref).task
-    settings = get_task(task).settings_for(examples)
+def _saves(config: FinetuneConfig) -> bool:
+    return config.save_steps is not None or config.save_minutes is not None
+
+
+def _trained(training: loop.Run, run: Prepared, watch: loop.Watch) -> State:
+    """Train, with checkpoints where they are asked for or there. Raises what loop.train does."""
+    config = training.config
+    checkpoints = None
+    if config.output_dir is not None and (_saves(config) or find_step(config.output_dir) is not None):
+        origin = origin_of(run.model, run.features, run.held_out, config)
+        checkpoints = Checkpoints(config.output_dir, config, origin)
     try:
-        model = load(model_or_ref, task, seed=config.seed)
-        if get_task(task).serves(model.settings, settings):
-            return model
-    except HeadMissing:
-        pass
-    model = load(model_or_ref, task, labels=settings.labels, seed=config.seed)
-    model.settings = settings
-    return model
+        return loop.train(training, run.task, run.features, run.held_out, watch, checkpoints)
+    except TrainingDiverged as error:
+        kept_step = find_step(config.output_dir) if config.output_dir is not None else None
+        raise TrainingDiverged(error.step, error.value, error.learning_rate, error.what, kept_step) from None
+
+
+def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared) -> TrainingRecord:
+    base = result.model.checkpoint
+    return TrainingRecord(
+        base=base.repo_id if base else None,
+        base_commit=base.commit if base else None,
+        examples=run.examples,
+        evaluated=run.evaluated,
+        settings=config.model_dump(mode="json", exclude={"output_dir", "save_steps", "save_minutes", "columns"}),
+        metrics=result.metrics,
+        emissions=result.emissions,
+    )

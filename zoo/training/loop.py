@@ -1,4 +1,4 @@
-"""The training loop: batches, optimiser, schedule, and one step after the other."""
+"""The training loop: one optimiser step after the other, evaluations in between."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from zoo import host
-from zoo.errors import TrainingDiverged
+from zoo.errors import InvalidInput, TrainingDiverged
+from zoo.layers.stacks import Stack
 from zoo.model import Model
 from zoo.tasks.base import Features, Task, collate
+from zoo.training.batches import steps
+from zoo.training.checkpoints import Checkpoints
 from zoo.training.config import FinetuneConfig
+from zoo.training.evaluation import autocast, evaluate
+from zoo.training.freezing import frozen
+from zoo.training.optimizer import make_optimizer, set_learning_rate
+from zoo.training.schedule import learning_rate_share
+from zoo.training.state import LOSS, Evaluation, State
 
 Watch = Callable[[int, int, float], None]
 """Told (step, steps, loss) after each optimiser step."""
-
-POOL_BATCHES = 32  # so many batches are drawn at random, then sorted by length, so that each pads little
 
 
 @dataclass(frozen=True)
@@ -31,87 +38,126 @@ class Run:
     steps: int
 
 
-def count_steps(examples: int, config: FinetuneConfig) -> int:
-    """Give the number of optimiser steps."""
-    steps = math.ceil(examples / config.batch_size) * config.epochs
-    return steps if config.max_steps is None else min(steps, config.max_steps)
+def train(
+    run: Run,
+    task: Task,
+    features: Sequence[Features],
+    held_out: Sequence[Features],
+    watch: Watch,
+    checkpoints: Checkpoints | None = None,
+) -> State:
+    """Train the model in place, from the newest of the checkpoints on. Raises TrainingDiverged and theirs.
+
+    features, held_out: with labels; held_out may be empty. checkpoints: None for a run that is not to be gone on with.
+    Where settings ask for evaluations on the way, the model ends with the weights of the best one.
+    """
+    config = run.config
+    lengths = [task.length(feature) for feature in features]
+    chosen: list[list[Features]] = []
+    with _prepared(run):
+        state = State(run.model, make_optimizer(run.model, config))
+        if checkpoints is not None:
+            checkpoints.restore(state)
+        for batches in steps(lengths, config, state.step):
+            rate = config.learning_rate * learning_rate_share(state.step, run.steps, config)
+            set_learning_rate(state.optimizer, rate)
+            chosen = [[features[index] for index in batch] for batch in batches]
+            _take_step(state, task, chosen, config)
+            metrics = {"loss": state.losses[-1], "learning_rate": rate}
+            host.notify("zoo_training_step", run=run, step=state.step, metrics=metrics)
+            watch(state.step, run.steps, state.losses[-1])
+            if held_out and config.eval_steps is not None and state.step % config.eval_steps == 0:
+                _evaluate(state, task, held_out, config)
+                if state.has_stalled(config.patience):
+                    break
+            if checkpoints is not None and state.step < run.steps and checkpoints.is_due(state.step):
+                _check_weights(state, config)
+                checkpoints.save(state)
+        _check_outcome(state, task, held_out, chosen[-1], config)
+        state.return_to_best()
+    return state
 
 
-def train(run: Run, task: Task, features: Sequence[Features], watch: Watch) -> float:
-    """Train the model in place and give the mean loss of the last tenth of the steps. Raises TrainingDiverged."""
-    config, model = run.config, run.model
-    optimizer = make_optimizer(model, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, run))
-    losses: list[float] = []
+def _take_step(state: State, task: Task, batches: Sequence[Sequence[Features]], config: FinetuneConfig) -> None:
+    """Take one optimiser step, by the gradient of the mean over the terms of all batches. Raises TrainingDiverged."""
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    collated = [_collate(task, batch, state.model) for batch in batches]
+    weights = [task.weight(labels) for _, labels in collated]
+    total = torch.zeros((), device=state.model.device)
+    for (inputs, labels), weight in zip(collated, weights, strict=True):
+        with autocast(state.model, config):
+            output = state.model(**inputs, labels=labels)
+            loss = task.smooth(output, labels, config.label_smoothing) if config.label_smoothing else output.loss
+        part = loss * (weight / sum(weights))
+        torch.autograd.backward(part)
+        total += part.detach()
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    loss_value, norm_value = torch.stack([total, norm.to(total)]).tolist()  # one wait for the device
+    _check(loss_value, state.step + 1, config)
+    _check(norm_value, state.step + 1, config, "gradient's norm")
+    clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    state.losses.append(loss_value)
 
-    def loss_of(batch: Sequence[int]) -> Tensor:
-        chosen = [features[index] for index in batch]
-        inputs = collate(chosen, model.pad_token_id, model.device)
-        labels = task.collate_labels(chosen, inputs["input_ids"].shape[1], model.settings).to(model.device)
-        loss: Tensor = model(**inputs, labels=labels).loss
-        if not math.isfinite(float(loss.detach())):
-            raise TrainingDiverged(len(losses) + 1, float(loss.detach()), config.learning_rate)
-        return loss
 
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), _training(model):
-        torch.manual_seed(config.seed)
-        batch: list[int] = []
-        for step, batch in enumerate(batches(features, run), start=1):
-            loss = loss_of(batch)
-            losses.append(float(loss.detach()))
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
-            rate = float(schedule.get_last_lr()[0])
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            host.notify("zoo_training_step", run=run, step=step, metrics={"loss": losses[-1], "learning_rate": rate})
-            watch(step, run.steps, losses[-1])
-    with torch.no_grad():
-        loss_of(batch)  # the last step's outcome, which no further step would notice
-    tail = losses[-max(1, len(losses) // 10) :]
-    return sum(tail) / len(tail)
+def _evaluate(state: State, task: Task, held_out: Sequence[Features], config: FinetuneConfig) -> None:
+    """Evaluate after a step. Raises TrainingDiverged."""
+    metrics = evaluate(state.model, task, held_out, config)
+    _check(metrics[LOSS], state.step, config, "loss over the held-out examples")
+    state.take_evaluation(Evaluation(state.step, metrics), keep_best=config.eval_steps is not None)
+
+
+def _check_outcome(
+    state: State, task: Task, held_out: Sequence[Features], last: Sequence[Features], config: FinetuneConfig
+) -> None:
+    """See what the last step came to, which no further step would notice. Raises TrainingDiverged."""
+    if not held_out:
+        inputs, labels = _collate(task, last, state.model)
+        with torch.no_grad(), autocast(state.model, config):
+            _check(float(state.model(**inputs, labels=labels).loss), state.step + 1, config)
+    elif not state.evaluations or state.evaluations[-1].step != state.step:
+        _evaluate(state, task, held_out, config)
+
+
+def _check_weights(state: State, config: FinetuneConfig) -> None:
+    """Let no checkpoint hold weights that are no numbers. Raises TrainingDiverged."""
+    for name, parameter in state.learnt().items():
+        if not bool(parameter.isfinite().all()):
+            raise TrainingDiverged(state.step, math.nan, config.learning_rate, f"parameter '{name}'")
+
+
+def _collate(task: Task, batch: Sequence[Features], model: Model) -> tuple[dict[str, Tensor], Tensor]:
+    inputs = collate(task.rows(batch), model.pad_token_id, model.device)
+    labels = task.collate_labels(batch, inputs["input_ids"].shape[1], model.settings)
+    return inputs, labels.to(model.device)
+
+
+def _check(value: float, step: int, config: FinetuneConfig, what: str = "loss") -> None:
+    if not math.isfinite(value):
+        raise TrainingDiverged(step, value, config.learning_rate, what)
 
 
 @contextmanager
-def _training(model: Model) -> Iterator[None]:
-    """Put the model into training mode, and out of it whatever happens."""
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()
-
-
-def make_optimizer(model: Model, config: FinetuneConfig) -> torch.optim.AdamW:
-    """Give AdamW over the model's parameters, matrices decayed, the rest not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def learning_rate_share(step: int, run: Run) -> float:
-    """Give the share of the peak learning rate at a step, counted from 0: up over the warm-up, then down to 0."""
-    warmup = run.config.warmup_steps
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.0, (run.steps - step) / max(1, run.steps - warmup))
-
-
-def batches(features: Sequence[Features], run: Run) -> Iterator[list[int]]:
-    """Give the indices of each batch, `run.steps` in all: every example once an epoch, in an order of the seed."""
-    size = run.config.batch_size
-    generator = torch.Generator().manual_seed(run.config.seed)
-    given = 0
-    while given < run.steps:
-        order = torch.randperm(len(features), generator=generator).tolist()
-        epoch = []
-        for start in range(0, len(order), size * POOL_BATCHES):
-            pool = sorted(order[start : start + size * POOL_BATCHES], key=lambda index: len(features[index].ids))
-            epoch += [pool[first : first + size] for first in range(0, len(pool), size)]
-        for chosen in torch.randperm(len(epoch), generator=generator).tolist()[: run.steps - given]:
-            yield epoch[chosen]
-            given += 1
+def _prepared(run: Run) -> Iterator[None]:
+    """Make the model and the random numbers ready for training, and leave both as they were whatever happens."""
+    model, config = run.model, run.config
+    stacks = [module for module in model.modules() if isinstance(module, Stack)]
+    if config.gradient_checkpointing and not stacks:
+        raise InvalidInput(
+            f"gradient_checkpointing: the architecture '{model.architecture.name}' is not made of zoo.layers' stacks, "
+            "whose layers could be computed again; leave it out"
+        )
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), frozen(model, config.frozen_layers):
+        torch.manual_seed(config.seed)
+        model.train()
+        for stack in stacks:
+            stack.recomputes = config.gradient_checkpointing
+        try:
+            yield
+        finally:
+            model.eval()
+            for stack in stacks:
+                stack.recomputes = False

@@ -1,0 +1,301 @@
+"""LoRA: PEFT reads what we write and we read what it writes, with equal logits; an adapter knows its base."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+
+import zoo
+from tests.checkpoints import (
+    assert_same_bytes,
+    read_tensors,
+    write_checkpoint,
+    write_tensors,
+    write_tokenizer,
+)
+from tests.generation.samples import BART, GPT2, T5, write
+from zoo.adapters import attach
+from zoo.errors import AdapterMismatch, InvalidInput, PushRefused
+from zoo.layers.lora import LoraLinear
+from zoo.lora import LoraConfig
+
+COMMON = {
+    "vocab_size": 53,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+}
+REVIEWS = [{"text": f"{word} film", "label": word} for word in ("good", "bad", "very", "good", "bad", "very")]
+IDS = torch.randint(5, 53, (3, 11), generator=torch.Generator().manual_seed(5))
+WRITING: dict[str, tuple[str, Any, str, tuple[str, ...]]] = {
+    "gpt2": (
+        "GPT2LMHeadModel", transformers.GPT2Config(**GPT2, pad_token_id=0, eos_token_id=50), "text-generation",
+        ("attention.query", "attention.value", "attention.output", "feedforward.down"),
+    ),
+    "gpt2 all of the fused": (
+        "GPT2LMHeadModel", transformers.GPT2Config(**GPT2, pad_token_id=0, eos_token_id=50), "text-generation",
+        ("attention.query", "attention.key", "attention.value"),
+    ),
+    "llama": (
+        "LlamaForCausalLM", transformers.LlamaConfig(**COMMON, num_key_value_heads=2, tie_word_embeddings=True),
+        "text-generation", ("attention.query", "attention.value"),
+    ),
+    "gpt_neox": (
+        "GPTNeoXForCausalLM", transformers.GPTNeoXConfig(**COMMON, rotary_pct=0.34), "text-generation",
+        ("attention.query", "attention.value", "feedforward.up"),
+    ),
+    "t5": (
+        "T5ForConditionalGeneration", transformers.T5Config(**T5, eos_token_id=3, decoder_start_token_id=0),
+        "translation", ("attention.query", "cross_attention.value"),
+    ),
+    "bart": ("BartForConditionalGeneration", transformers.BartConfig(**BART), "summarization", ("attention.query",)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path / "backbone")
+    write_tokenizer(tmp_path / "backbone")
+    return tmp_path / "backbone"
+
+
+def adapt(backbone: Path, out: Path | None, **lora: Any) -> zoo.FinetuneResult:
+    config = zoo.FinetuneConfig(
+        epochs=3, batch_size=2, learning_rate=0.02, output_dir=out, lora=LoraConfig(rank=3, alpha=7.0, **lora)
+    )
+    return zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config)
+
+
+def randomise(model: zoo.Model) -> None:
+    """Let every neighbour add something, as after long training."""
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, LoraLinear):
+                module.lora_b.copy_(0.3 * torch.randn(module.lora_b.shape, generator=generator))
+
+
+def in_peft(base: Any, folder: Path) -> Any:
+    return peft.PeftModel.from_pretrained(base, str(folder)).eval()
+
+
+# --- PEFT's format ----------------------------------------------------------------------------------------------------
+
+
+def test_peft_gives_the_same_logits_with_a_classifier_that_was_fresh(backbone: Path, tmp_path: Path) -> None:
+    result = adapt(backbone, tmp_path / "adapter", targets=("attention.query", "attention.output", "feedforward.down"))
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=3)
+    oracle = in_peft(base, tmp_path / "adapter")
+    with torch.no_grad():
+        found, expected = result.model(IDS).logits, oracle(input_ids=IDS).logits
+        plain = base.base_model
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "zoo_adapter.json",
+    ]  # fmt: skip
+    assert plain is not None
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_peft_gives_the_same_logits_whatever_the_files_do_to_the_matrices(tmp_path: Path, name: str) -> None:
+    """Transposed, fused and interleaved ones included; and what it saves is read back."""
+    class_name, config, task, targets = WRITING[name]
+    write(tmp_path / "base", class_name, config)
+    model = zoo.load(tmp_path / "base", task)
+    before = model(IDS).logits
+    attach(model, LoraConfig(rank=3, alpha=7.0, targets=targets), seed=1)
+    torch.testing.assert_close(model(IDS).logits, before, atol=1e-5, rtol=0)  # nothing is added at first
+    randomise(model)
+    model.save(tmp_path / "adapter")
+    oracle = in_peft(getattr(transformers, class_name).from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+    inputs = {"input_ids": IDS}
+    if oracle.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = IDS[:, :6]
+    with torch.no_grad():
+        found, expected = model(**inputs).logits, oracle(**inputs).logits
+        assert (found - before[:, : found.shape[1]]).abs().max() > 0.05
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+    again = zoo.load(tmp_path / "base", adapter=tmp_path / "adapter")
+    assert again.task == task
+    oracle.save_pretrained(tmp_path / "theirs")
+    theirs = zoo.load(tmp_path / "base", task, adapter=tmp_path / "theirs")
+    with torch.no_grad():
+        for other in (again, theirs):
+            torch.testing.assert_close(other(**inputs).logits, found, atol=2e-5, rtol=1e-5)
+
+    model.merge_adapter()
+    model.save(tmp_path / "merged")
+    with torch.no_grad():
+        whole = getattr(transformers, class_name).from_pretrained(tmp_path / "merged").eval()(**inputs).logits
+    torch.testing.assert_close(whole, expected, atol=2e-5, rtol=1e-5)
+
+
+def test_targets_are_named_shortly_where_that_says_the_same(backbone: Path, tmp_path: Path) -> None:
+    """BERT calls three modules of a layer `dense`: two of them are named in full."""
+    adapt(backbone, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["query", "value"]
+    assert (config["r"], config["lora_alpha"], config["modules_to_save"]) == (3, 7.0, ["classifier"])
+    adapt(backbone, tmp_path / "long", targets=("attention.output",))
+    config = json.loads((tmp_path / "long" / "adapter_config.json").read_text())
+    assert config["target_modules"] == [f"bert.encoder.layer.{n}.attention.output.dense" for n in (0, 1)]
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_neighbours_and_the_fresh_classifier_learn(backbone: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in read_tensors(backbone).items()}
+    result = adapt(backbone, None)
+    learns = {name for name, parameter in result.model.named_parameters() if parameter.requires_grad}
+    assert learns == {
+        *(
+            f"backbone.layers.{n}.attention.{kind}.lora_{side}"
+            for n in (0, 1)
+            for kind in ("query", "value")
+            for side in "ab"
+        ),
+        "head.classifier.weight",
+        "head.classifier.bias",
+    }
+    for name, parameter in result.model.named_parameters():
+        if name.endswith("lora_b"):
+            assert parameter.abs().max() > 0, name
+    result.model.eval()
+    with torch.no_grad():
+        for module in result.model.modules():
+            if isinstance(module, LoraLinear):
+                module.lora_b.zero_()
+    vectors = zoo.load(backbone, "feature-extraction").embed(["the cat sat"])
+    assert result.model.embed(["the cat sat"]).equal(vectors)
+    assert_same_bytes(read_tensors(backbone), before)
+
+
+def test_an_adapter_learns_what_it_is_shown(backbone: Path) -> None:
+    config = zoo.FinetuneConfig(epochs=40, batch_size=6, learning_rate=0.02, lora=LoraConfig(rank=4))
+    result = zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config)
+    found = result.model.predict([example["text"] for example in REVIEWS])
+    assert [label.label for label in found] == [example["label"] for example in REVIEWS]
+
+
+def test_an_adapted_model_comes_back_with_its_labels(backbone: Path, tmp_path: Path) -> None:
+    result = adapt(backbone, tmp_path / "adapter")
+    model = zoo.load(backbone, adapter=tmp_path / "adapter")
+    assert (model.task, model.labels, model.fresh_parameters) == ("text-classification", ("bad", "good", "very"), ())
+    assert model.adapter == LoraConfig(rank=3, alpha=7.0)
+    texts = [example["text"] for example in REVIEWS]
+    assert model.predict(texts) == result.model.predict(texts)
+
+
+def test_a_run_with_an_adapter_goes_on_after_a_stop(backbone: Path, tmp_path: Path) -> None:
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    whole = adapt(backbone, tmp_path / "whole", dropout=0.2)
+    config = zoo.FinetuneConfig(
+        epochs=3, batch_size=2, learning_rate=0.02, output_dir=tmp_path / "out", save_steps=2,
+        lora=LoraConfig(rank=3, alpha=7.0, dropout=0.2),
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config, watch=stop)
+    saved = tmp_path / "out" / "checkpoints" / "step-00000004" / "model.safetensors"
+    assert saved.stat().st_size < (backbone / "model.safetensors").stat().st_size / 5  # what stays is not written
+    resumed = zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config, resume=True)
+    assert resumed.losses == whole.losses
+    names = ("adapter_model.safetensors", "adapter_config.json", "zoo_adapter.json")
+    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+
+
+def test_a_merged_result_is_an_ordinary_checkpoint(backbone: Path, tmp_path: Path) -> None:
+    merged = adapt(backbone, tmp_path / "merged", merge=True)
+    apart = adapt(backbone, None)
+    assert merged.model.adapter is None
+    assert not any(isinstance(module, LoraLinear) for module in merged.model.modules())
+    assert all(parameter.requires_grad for parameter in merged.model.parameters())
+    model = zoo.load(tmp_path / "merged")
+    with torch.no_grad():
+        torch.testing.assert_close(model(IDS).logits, apart.model(IDS).logits, atol=1e-5, rtol=0)
+    oracle = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(oracle(IDS).logits, model(IDS).logits, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_is_not_pushed_as_a_checkpoint(hub: Any, backbone: Path) -> None:
+    with pytest.raises(PushRefused) as raised:
+        zoo.push(adapt(backbone, None).model, "me/adapted", endpoint=hub.endpoint, token=hub.token)
+    assert str(raised.value) == (
+        "The push to 'me/adapted' was refused: the model has an adapter beside its weights; merge it with "
+        "model.merge_adapter(). Nothing was uploaded"
+    )
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_an_adapter_is_refused_on_other_weights(backbone: Path, tmp_path: Path) -> None:
+    adapt(backbone, tmp_path / "adapter")
+    tensors = read_tensors(backbone)
+    tensors["encoder.layer.0.output.dense.bias"][0] += 1e-6
+    write_tensors(backbone, tensors)
+    with pytest.raises(AdapterMismatch) as raised:
+        zoo.load(backbone, adapter=tmp_path / "adapter")
+    assert str(raised.value) == (
+        f"The adapter in '{tmp_path / 'adapter'}' was learnt beside other weights than those of '{backbone}': their digests "
+        f"differ. Load the base that it names: {backbone}"
+    )
+
+
+def test_an_adapter_knows_its_base_by_the_content_wherever_that_lies(backbone: Path, tmp_path: Path) -> None:
+    adapt(backbone, tmp_path / "adapter")
+    backbone.rename(tmp_path / "elsewhere")
+    assert zoo.load(tmp_path / "elsewhere", adapter=tmp_path / "adapter").adapter is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peft_type": "IA3"}, "{'peft_type': 'IA3', 'bias': 'none'}"),
+        ({"use_dora": True}, "{'use_dora': True}"),
+        ({"bias": "all"}, "{'peft_type': 'LORA', 'bias': 'all'}"),
+    ],
+)
+def test_adapters_of_other_kinds_are_refused(
+    backbone: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    adapt(backbone, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InvalidInput) as raised:
+        zoo.load(backbone, adapter=tmp_path / "adapter")
+    assert str(raised.value) == (
+        f"The adapter in '{tmp_path / 'adapter'}' is of a kind that is not implemented: {message}; it would be plain LoRA"
+    )
+
+
+def test_what_cannot_be_adapted_is_refused(backbone: Path, tmp_path: Path) -> None:
+    model = zoo.load(backbone)
+    with pytest.raises(InvalidInput) as raised:
+        attach(model, LoraConfig(targets=("attention.querry",)), seed=0)
+    assert str(raised.value) == (
+        "The model has no matrix 'attention.querry' for LoRA; its layers have: attention.key, attention.output, "
+        "attention.query, attention.value, feedforward.down, feedforward.up"
+    )
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(InvalidInput, match=r"^The model has no adapter to merge$"):
+        model.merge_adapter()
+    attach(model, LoraConfig(), seed=0)
+    with pytest.raises(InvalidInput) as raised:
+        attach(model, LoraConfig(), seed=0)
+    assert str(raised.value) == "The model has an adapter already; merge it first with model.merge_adapter()"
+    with pytest.raises(InvalidInput) as raised:
+        zoo.load(backbone, adapter=tmp_path)
+    assert str(raised.value) == (
+        f"'{tmp_path}' holds no adapter; it would be a folder with adapter_config.json and adapter_model.safetensors"
+    )
