@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zoo import host
 from zoo.errors import HeadMissing, InvalidInput
+from zoo.footprint import Footprint
 from zoo.loading import load
 from zoo.model import Model, TrainingRecord
 from zoo.tasks import get_task
@@ -24,13 +25,15 @@ class FinetuneResult:
     """What fine-tuning gave.
 
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
-    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not.
+    CO2 equivalent, where a plugin counted them; footprint: the same with energy and how it is known, where one says so.
+    path: the folder it was saved in, None if it was not.
     """
 
     model: Model
     metrics: dict[str, float]
     emissions: float | None
     path: Path | None
+    footprint: Footprint | None = None
 
 
 def finetune(
@@ -74,6 +77,7 @@ def finetune(
         settings=config.model_dump(mode="json", exclude={"output_dir"}),
         metrics=metrics,
         emissions=result.emissions,
+        footprint=result.footprint,
     )
     if config.output_dir is not None:
         model.save(config.output_dir)
