@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,15 @@ class Tracking:
 
         say: told what was assumed. Raises RuntimeError where codecarbon cannot begin.
         """
-        from codecarbon import OfflineEmissionsTracker, __version__
+        from codecarbon import OfflineEmissionsTracker
         from codecarbon.core.config import get_hierarchical_config
 
         self._log = _Log()
         self._log.open()
-        settings = get_hierarchical_config()
+        settings: Mapping[str, str] = get_hierarchical_config()  # type: ignore[no-untyped-call]
         country = _country(settings, say)
         self._training_type, self._device, self._say = training_type, device, say
-        self._source = f"codecarbon {__version__}"
+        self._source = f"codecarbon {version('codecarbon')}"
         self._unplaced = "an unnamed place" if _knows_intensity(settings) else WORLD.name
         self.sessions = Sessions(folder, self._footprint)
         # Every way by which codecarbon's own settings could reach the network is closed here.
@@ -147,9 +148,13 @@ def _method(hardware: Any) -> str:
 
 
 class _Log(logging.Filter):
-    """Keeps codecarbon's log off the terminal. reason: what it last said went wrong."""
+    """Keeps codecarbon's log off the terminal. reason: what it said first that went wrong; the rest follows from it."""
 
-    reason = "it says nothing"
+    _first: str | None = None
+
+    @property
+    def reason(self) -> str:
+        return self._first or "it does not say why"
 
     def open(self) -> None:
         logging.getLogger("codecarbon").addFilter(self)
@@ -159,8 +164,9 @@ class _Log(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let nothing pass."""
-        if record.exc_info and record.exc_info[1] is not None:
-            self.reason = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._first = self._first or ": ".join(word for word in (type(error).__name__, str(error)) if word)
         elif record.levelno >= logging.ERROR:
-            self.reason = record.getMessage()
+            self._first = self._first or record.getMessage()
         return False

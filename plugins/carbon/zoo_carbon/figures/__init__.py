@@ -54,7 +54,7 @@ def choose_hardware(name: str) -> Hardware:
     if (chosen := by_name.get(_plain(name))) is not None:
         return chosen
     near = [found.key for word, found in by_name.items() if _plain(name) and _plain(name) in word]
-    near += [by_name[word].key for word in get_close_matches(_plain(name), by_name)]
+    near = near or [by_name[word].key for word in get_close_matches(_plain(name), by_name)]
     raise InvalidInput(f"The power of '{name}' is not known{_hint(near)}. All that are: zoo carbon hardware")
 
 
