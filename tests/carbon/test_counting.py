@@ -4,6 +4,7 @@ import ast
 import csv
 import gc
 import json
+import logging
 import os
 import re
 import socket
@@ -291,3 +292,15 @@ def test_a_model_that_began_with_random_weights_is_pretrained(tmp_path: Path) ->
     examples = [{"text": word, "label": word} for word in ("good", "bad")]
     found = zoo.finetune(model, examples, config=zoo.FinetuneConfig(epochs=1)).footprint
     assert found is not None and found.training_type == "pre-training"
+
+
+def test_a_configuration_of_another_form_is_said_and_does_not_stop_the_training(
+    train: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text('carbon = "DEU"\n', encoding="utf-8")
+    assert train().footprint is None
+    assert capfd.readouterr().err == (
+        f"carbon: this training is not counted: The configuration {tmp_path / 'config.toml'} cannot be read: "
+        "[carbon] must be a table. Correct it or remove it\n"
+    )
+    assert logging.getLogger("codecarbon").filters == [], "codecarbon's log is the user's own again"

@@ -42,20 +42,26 @@ class Tracking:
 
         say: told what was assumed. Raises RuntimeError where codecarbon cannot begin.
         """
+        self._training_type, self._device, self._say = training_type, device, say
+        self._source = f"codecarbon {version('codecarbon')}"
+        self.sessions = Sessions(folder, self._footprint)
+        self._log = _Log()
+        self._log.open()
+        try:
+            self._begin()
+        except Exception:
+            self._log.close()
+            raise
+
+    def _begin(self) -> None:
         from codecarbon import OfflineEmissionsTracker
         from codecarbon.core.config import get_hierarchical_config
 
-        self._log = _Log()
-        self._log.open()
         settings: Mapping[str, str] = get_hierarchical_config()  # type: ignore[no-untyped-call]
-        country = _country(settings, say)
-        self._training_type, self._device, self._say = training_type, device, say
-        self._source = f"codecarbon {version('codecarbon')}"
         self._unplaced = "an unnamed place" if _knows_intensity(settings) else WORLD.name
-        self.sessions = Sessions(folder, self._footprint)
         # Every way by which codecarbon's own settings could reach the network is closed here.
         self._tracker = OfflineEmissionsTracker(
-            country_iso_code=country,
+            country_iso_code=_country(settings, self._say),
             output_dir=".",
             output_file=EMISSIONS_FILE,
             output_methods=[],
@@ -67,7 +73,6 @@ class Tracking:
         )
         self._tracker.start()
         if getattr(self._tracker, "_start_time", None) is None:
-            self._log.close()
             raise RuntimeError(f"codecarbon does not begin ({self._log.reason})")
 
     def finish(self) -> Footprint:
