@@ -66,7 +66,7 @@ def test_result_folder_card_and_terminal_say_what_a_training_used(
     card = ModelCard(write_card(card_facts(result.model, "me/words")))
     assert card.data.to_dict()["co2_eq_emissions"] == {
         "emissions": round(found.grams, 6),
-        "source": SOURCE + (" (an estimate: no hardware counter was read)" if found.estimated else ""),
+        "source": SOURCE + (" (an estimate: not all of it was read from counters)" if found.estimated else ""),
         "training_type": "fine-tuning",
         "geographical_location": "Germany",
         "hardware_used": found.hardware,

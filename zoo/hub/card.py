@@ -74,7 +74,7 @@ def _emissions(facts: CardFacts) -> dict[str, Any] | None:
         return None if facts.emissions is None else {"emissions": round(facts.emissions * 1000, 6)}
     return {
         "emissions": round(found.grams, 6),
-        "source": found.source + (" (an estimate: no hardware counter was read)" if found.estimated else ""),
+        "source": found.source + (" (an estimate: not all of it was read from counters)" if found.estimated else ""),
         "training_type": found.training_type,
         "geographical_location": found.location,
         "hardware_used": found.hardware,
