@@ -9,7 +9,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder
+PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder plugins/carbon
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 

@@ -12,6 +12,7 @@ os.environ.update(  # before huggingface_hub is imported: it reads them once
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_UPDATE_CHECK="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
+    ZOO_CARBON="off",  # counting takes seconds a training; its own tests switch it on
     HF_ENDPOINT="http://127.0.0.1:9",  # nobody listens there: a test that forgets its endpoint fails at once
 )
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

@@ -194,7 +194,7 @@ def test_the_doctor_says_of_each_plugin_what_is_wrong_with_it(site: Site) -> Non
     done = site.zoo("plugins", "doctor", "--json")
     findings = {finding["plugin"]["name"]: finding for finding in json.loads(done.stdout)}
     reasons = {name: finding["reason"] for name, finding in findings.items()}
-    for _, name in OWN:
+    for name in {name for _, name in OWN}:  # carbon brings a command and hooks under one name
         assert (findings[name]["ok"], reasons.pop(name), findings[name]["traceback"]) == (True, None, None)
     argument, unnamed = reasons.pop("argument"), reasons.pop("unnamed")
     assert argument.startswith("PluginValidationError: Plugin 'hostile_argument' for hook 'zoo_architectures'\n")

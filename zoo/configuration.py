@@ -28,6 +28,14 @@ def preferred() -> Mapping[str, str]:
     return table
 
 
+def plugin_settings(name: str) -> Mapping[str, Any]:
+    """Give the table under which a plugin's settings are kept, empty where there is none. Raises InvalidConfiguration."""
+    table = _read().get(name, {})
+    if not isinstance(table, dict):
+        raise InvalidConfiguration(configuration_path(), f"[{name}] must be a table")
+    return table
+
+
 Policy = Literal["off", "warn", "require"]
 
 

@@ -71,7 +71,10 @@ def zoo_training_step(run: Any, step: int, metrics: dict[str, float]) -> None:
 
 @hookspec
 def zoo_training_finished(run: Any, result: Any) -> None:
-    """Training ended; a plugin may set `result.emissions` (lifecycle)."""
+    """Training ended; a plugin may set `result.emissions`, in kg, and `result.footprint` (lifecycle).
+
+    A training that fails has no end: `run` is let go, and no hook is called.
+    """
 
 
 @hookspec

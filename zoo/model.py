@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo.checkpoint.reader import read_optional_json
 from zoo.errors import InvalidInput
+from zoo.footprint import Footprint
 from zoo.generation.defaults import GENERATION_FILE, read_defaults
 from zoo.generation.settings import GenerationSettings, Wishes
 from zoo.layers.attention import recorded_attention
@@ -41,6 +42,7 @@ class TrainingRecord:
     """What a model was trained with and reached: the facts of its card.
 
     base, base_commit: the checkpoint it started from. examples, evaluated: how many. emissions: kg of CO2 equivalent.
+    footprint: the same with how it is known.
     """
 
     base: str | None
@@ -50,6 +52,7 @@ class TrainingRecord:
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     emissions: float | None
+    footprint: Footprint | None = None
 
 
 class Model(nn.Module):

@@ -326,6 +326,7 @@ def card_facts(model: Model, repo_id: str) -> CardFacts:
         metrics=record.metrics if record else {},
         settings=record.settings if record else {},
         emissions=record.emissions if record else None,
+        footprint=record.footprint if record else None,
     )
 
 

@@ -211,8 +211,9 @@ def test_plugins_and_architectures_are_listed(run_zoo: Zoo) -> None:
     names = [info["name"] for info in listed]
     assert names == sorted(names)
     found = run_zoo("plugins", "doctor").stdout.splitlines()
-    assert found[:2] == [
+    assert found[:3] == [
         "zoo.catalogues zoo-registry (zoo-registry 0.1.0): ok",
+        "zoo.commands carbon (zoo-carbon 0.1.0): ok",
         "zoo.commands serve (zoo-registry 0.1.0): ok",
     ]
     assert "zoo.encoder_only bert (zoo-encoder-only 0.1.0): ok" in found

@@ -504,3 +504,13 @@ def test_texts_that_belong_together_are_learnt_to_be_alike(backbone: str) -> Non
     assert result.losses[-1] < result.losses[0] / 10
     assert list(result.metrics) == ["train_loss", "eval_loss", "recall@1", "recall@10", "mrr"]
     assert result.metrics["recall@1"] == result.metrics["mrr"] == 1.0
+
+
+def test_a_report_of_the_run_is_written_beside_the_result(backbone: str, tmp_path: Path) -> None:
+    config = zoo.FinetuneConfig.model_validate(FAST | {"epochs": 1, "output_dir": tmp_path / "out"})
+    zoo.finetune(backbone, REVIEWS, UNSEEN, task="text-classification", config=config)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "<script" not in page
+    assert f"{len(REVIEWS)} to learn from, {len(UNSEEN)} held out" in page
+    assert all(label in page for label in ("good", "bad"))

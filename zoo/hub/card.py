@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.footprint import Footprint
+
 CARD_FILE = "README.md"
 CARD_LIMIT_BYTES = 5_000_000
 
@@ -16,7 +18,7 @@ class CardFacts:
     """What a card says.
 
     kept: metadata of an earlier card of these weights, see `read_kept`. base: what the model was fine-tuned from.
-    metrics: by name. settings: of the training. emissions: kg of CO2 equivalent.
+    metrics: by name. settings: of the training. emissions: kg of CO2 equivalent; footprint: the same with how it is known.
     """
 
     repo_id: str
@@ -32,6 +34,7 @@ class CardFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     emissions: float | None = None
+    footprint: Footprint | None = None
 
 
 def write_card(facts: CardFacts) -> str:
@@ -58,14 +61,24 @@ def write_card(facts: CardFacts) -> str:
         metrics=[result.metric_type for result in results] or None,
         model_name=name if results else None,
         eval_results=results or None,
-        co2_eq_emissions=None if facts.emissions is None else _emissions(facts.emissions),
+        co2_eq_emissions=_emissions(facts),
         **kept,
     )
     return f"---\n{data.to_yaml().strip()}\n---\n\n# {name}\n\n{_prose(facts)}"
 
 
-def _emissions(kilograms: float) -> dict[str, Any]:
-    return {"emissions": round(kilograms * 1000, 6), "source": "codecarbon", "training_type": "fine-tuning"}
+def _emissions(facts: CardFacts) -> dict[str, Any] | None:
+    """Give the Hub's record of emissions, in grams."""
+    found = facts.footprint
+    if found is None:
+        return None if facts.emissions is None else {"emissions": round(facts.emissions * 1000, 6)}
+    return {
+        "emissions": round(found.grams, 6),
+        "source": found.source + (" (an estimate: not all of it was read from counters)" if found.estimated else ""),
+        "training_type": found.training_type,
+        "geographical_location": found.location,
+        "hardware_used": found.hardware,
+    }
 
 
 def _prose(facts: CardFacts) -> str:
@@ -84,7 +97,9 @@ def _prose(facts: CardFacts) -> str:
         measured = f"On {facts.evaluated:,} held-out examples." if facts.evaluated else "No examples were held out."
         rows = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in facts.metrics.items())
         parts.append(f"## Results\n\n{measured}\n\n| metric | value |\n|---|---|\n{rows}")
-    if facts.emissions is not None:
+    if facts.footprint is not None:
+        parts.append(f"## Footprint\n\nTraining on {facts.footprint.hardware} emitted {facts.footprint}")
+    elif facts.emissions is not None:
         parts.append(f"## Footprint\n\nTraining emitted {facts.emissions * 1000:.3g} g of CO2 equivalent.")
     return "\n\n".join(parts) + "\n"
 

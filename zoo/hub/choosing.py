@@ -30,7 +30,7 @@ from zoo.tokenization import TOKENIZER_FILES
 WANTED = (
     CONFIG_FILE, "generation_config.json", "zoo.json", *TOKENIZER_FILES,
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
-    "README.md", "LICENSE*", "emissions.csv", SIGNATURE_FILE,
+    "README.md", "LICENSE*", "emissions.csv", "emissions.json", SIGNATURE_FILE,
 )  # fmt: skip
 
 

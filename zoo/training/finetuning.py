@@ -10,14 +10,18 @@ from zoo.adapters import CONFIG_FILE as ADAPTER_FILE
 from zoo.adapters import attach
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import InvalidInput, TrainingDiverged, UnfinishedRun
+from zoo.footprint import Footprint
 from zoo.model import Model, TrainingRecord
 from zoo.training import loop
 from zoo.training.batches import count_steps
 from zoo.training.checkpoints import Checkpoints, find_step, remove_checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
+from zoo.training.findings import examine
 from zoo.training.origin import origin_of
 from zoo.training.preparation import Prepared, Say, prepare
+from zoo.training.report import Report, describe_run, save_report
+from zoo.training.schedule import learning_rate_share
 from zoo.training.state import State
 
 
@@ -26,8 +30,8 @@ class FinetuneResult:
     """What fine-tuning gave.
 
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
-    CO2 equivalent, where a plugin measured them. path: the folder it was saved in, None if it was not. losses: of each
-    step.
+    CO2 equivalent, where a plugin counted them; footprint: the same with energy and how it is known, where one says so.
+    path: the folder it was saved in, None if it was not. losses: of each step.
     """
 
     model: Model
@@ -35,6 +39,7 @@ class FinetuneResult:
     emissions: float | None
     path: Path | None
     losses: tuple[float, ...] = ()
+    footprint: Footprint | None = None
 
 
 def finetune(
@@ -75,6 +80,7 @@ def finetune(
     run.model.record = _record(result, config, run)
     if config.output_dir is not None:
         run.model.save(config.output_dir)
+        save_report(_report(training, run, state), config.output_dir)
         remove_checkpoints(config.output_dir)
     return result
 
@@ -124,8 +130,17 @@ def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared) -> Tr
         base=base.repo_id if base else None,
         base_commit=base.commit if base else None,
         examples=run.examples,
-        evaluated=run.evaluated,
+        evaluated=len(run.held_out_examples),
         settings=config.model_dump(mode="json", exclude={"output_dir", "save_steps", "save_minutes", "columns"}),
         metrics=result.metrics,
         emissions=result.emissions,
+        footprint=result.footprint,
     )
+
+
+def _report(training: loop.Run, run: Prepared, state: State) -> Report:
+    config = training.config
+    rates = [config.learning_rate * learning_rate_share(step, training.steps, config) for step in range(state.step)]
+    evaluations = [(evaluation.step, evaluation.metrics) for evaluation in state.evaluations]
+    findings = examine(run.model, run.held_out_examples, config.batch_size)
+    return describe_run(run.model, state.losses, rates, evaluations, findings)

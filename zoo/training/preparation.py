@@ -24,14 +24,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run needs. examples, evaluated: how many the data had; features: what they became for the model."""
+    """What a run needs. features, held_out: what examples became for the model. examples: how many there were to learn from.
+
+    held_out_examples: as they were, for a look at single answers.
+    """
 
     model: Model
     task: Task
     features: list[Features]
     held_out: list[Features]
     examples: int
-    evaluated: int
+    held_out_examples: list[Example]
 
 
 def prepare(
@@ -69,7 +72,7 @@ def prepare(
         held_out_features = encode(held_out, found, model, config, say) if held_out else []
     except InvalidInput as error:
         raise InvalidInput(f"Among the held-out examples: {error}") from None
-    return Prepared(model, found, features, held_out_features, len(examples), len(held_out))
+    return Prepared(model, found, features, held_out_features, len(examples), held_out)
 
 
 def once(say: Say) -> Say:

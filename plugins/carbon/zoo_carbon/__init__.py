@@ -1,0 +1,1 @@
+"""What training emits: counted with codecarbon while it runs, or estimated before."""

@@ -1,0 +1,60 @@
+"""What a trained model gets wrong."""
+
+from pathlib import Path
+
+import zoo
+from tests.checkpoints import write_checkpoint, write_lookup, write_tokenizer
+from zoo.training.findings import Findings, Miss, examine
+
+NAMES = {0: "no", 1: "maybe", 2: "yes"}
+
+
+def test_confusion_and_misses_of_a_classifier(tmp_path: Path) -> None:
+    write_checkpoint(
+        tmp_path / "c", "BertForSequenceClassification", id2label=NAMES, label2id={"no": 0, "maybe": 1, "yes": 2}
+    )
+    write_tokenizer(tmp_path / "c")
+    model = zoo.load(str(tmp_path / "c"), device="cpu")
+    texts = ["good", "bad film", "cat", "dog ran", "the film was very good", "berlin", "not good", "anna"]
+    labels = ["no", "maybe", "yes", "no", "maybe", "yes", "0", 2]
+    names = ["no", "maybe", "yes", "no", "maybe", "yes", "no", "yes"]
+    answers = model.predict(texts)
+    found = examine(model, [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
+    assert (found.examined, found.labels) == (8, ("no", "maybe", "yes"))
+    for row, expected in enumerate(found.labels):
+        for column, answered in enumerate(found.labels):
+            pairs = zip(names, answers, strict=True)
+            count = sum(name == expected and answer.label == answered for name, answer in pairs)
+            assert found.confusion[row][column] == count
+    misses = [
+        Miss(text, name, answer.label, answer.score)
+        for text, name, answer in zip(texts, names, answers, strict=True)
+        if answer.label != name
+    ]
+    assert 2 <= len(misses) < 8
+    assert list(found.misses) == sorted(misses, key=lambda miss: -miss.score)
+
+
+def test_confusions_are_what_was_taken_for_something_else_the_most_frequent_first() -> None:
+    found = Findings(30, ("a", "b", "c"), ((9, 2, 0), (5, 9, 1), (0, 0, 4)))
+    assert found.confusions() == [("b", "a", 5), ("a", "b", 2), ("b", "c", 1)]
+
+
+def test_answers_to_questions_are_wrong_where_none_of_the_right_ones_is_given(tmp_path: Path) -> None:
+    write_lookup(tmp_path / "q", "BertForQuestionAnswering", {"berlin": (2, 2)})
+    write_tokenizer(tmp_path / "q")
+    model = zoo.load(str(tmp_path / "q"), "question-answering", device="cpu")
+    context = "anna lives in berlin"
+    examples = [
+        {"question": "where is anna", "context": context, "answers": {"text": ["in berlin", "berlin"]}},
+        {"question": "who lives", "context": context, "answers": {"text": ["anna"]}},
+    ]
+    found = examine(model, examples)
+    score = model.predict(examples)[1].score
+    assert found == Findings(2, misses=(Miss("who lives", "anna", "berlin", score),))
+
+
+def test_tasks_without_right_and_wrong_answers_have_no_findings(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", "BertForMaskedLM")
+    write_tokenizer(tmp_path / "m")
+    assert examine(zoo.load(str(tmp_path / "m"), device="cpu"), [{"text": "good"}]) == Findings()

@@ -1,0 +1,94 @@
+"""What a trained model gets wrong among held-out examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.model import Model
+from zoo.tasks.text_classification import problem_type
+
+MOST_MISSES = 20
+
+
+@dataclass(frozen=True)
+class Miss:
+    """An example with another answer than the right one. score: the model's, for its answer."""
+
+    text: str
+    expected: str
+    answered: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found over `examined` examples.
+
+    confusion: how many had a label (row) and got one (column), in the order of `labels`; empty where there are none.
+    misses: those of which the model was most sure.
+    """
+
+    examined: int = 0
+    labels: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    misses: tuple[Miss, ...] = ()
+
+    def confusions(self) -> list[tuple[str, str, int]]:
+        """Give (label, answer, count) of what was taken for something else, the most frequent first."""
+        wrong = [
+            (expected, answered, count)
+            for expected, row in zip(self.labels, self.confusion, strict=True)
+            for answered, count in zip(self.labels, row, strict=True)
+            if count and expected != answered
+        ]
+        return sorted(wrong, key=lambda entry: -entry[2])
+
+
+def examine(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int = 32) -> Findings:
+    """Let a model answer examples, and give what it gets wrong.
+
+    examples: with the task's columns. Of text classification with one label a text, and of question answering; other
+    tasks have no answer that is right or wrong by itself, and no findings.
+    """
+    if model.task == "text-classification" and problem_type(model.settings) == "single_label_classification":
+        return _classification(model, examples, batch_size)
+    if model.task == "question-answering":
+        return _answers(model, examples, batch_size)
+    return Findings()
+
+
+def _classification(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int) -> Findings:
+    given = [(e["text"], e["text_pair"]) if e.get("text_pair") is not None else e["text"] for e in examples]
+    answers = model.predict(given, batch_size)
+    expected = [_label(example["label"], model.labels) for example in examples]
+    counts = Counter((label, answer.label) for label, answer in zip(expected, answers, strict=True))
+    misses = [
+        Miss(text if isinstance(text, str) else " | ".join(text), label, answer.label, answer.score)
+        for text, label, answer in zip(given, expected, answers, strict=True)
+        if answer.label != label
+    ]
+    confusion = tuple(tuple(counts[label, answer] for answer in model.labels) for label in model.labels)
+    return Findings(len(examples), model.labels, confusion, _surest(misses))
+
+
+def _answers(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int) -> Findings:
+    answers = model.predict(examples, batch_size)
+    misses = [
+        Miss(example["question"], " / ".join(right), answer.text, answer.score)
+        for example, answer in zip(examples, answers, strict=True)
+        if answer.text not in (right := example["answers"]["text"])
+    ]
+    return Findings(len(examples), misses=_surest(misses))
+
+
+def _label(given: Any, labels: Sequence[str]) -> str:
+    """Give a label's name, also where the data has its number."""
+    name = str(given)
+    return name if name in labels else labels[int(name)]
+
+
+def _surest(misses: Sequence[Miss]) -> tuple[Miss, ...]:
+    return tuple(sorted(misses, key=lambda miss: -miss.score)[:MOST_MISSES])
