@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.tasks.token_classification import Entity
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import FinetuneResult, finetune
+    from zoo.training.pretraining import pretrain
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ _HOMES = {
     "load": "zoo.loading",
     "make_spec": "zoo.loading",
     "plan": "zoo.planning",
+    "pretrain": "zoo.training.pretraining",
     "pull": "zoo.hub.pulling",
     "push": "zoo.publishing",
 }
@@ -66,7 +68,7 @@ __all__ = [
     "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
     "Generated", "Head", "Label", "Layout", "LoraConfig", "Manifest", "Model", "Plan", "PrefixCache", "ZooError",
     "build", "finetune", "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load",
-    "make_spec", "plan", "pull", "push",
+    "make_spec", "plan", "pretrain", "pull", "push",
 ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def finetune(
     TrainingDiverged, CheckpointNotSaved.
     """
     config = config or FinetuneConfig()
-    _check_wishes(config, eval is not None, resume)
+    check_wishes(config, eval is not None, resume)
     run = prepare(model_or_ref, train, eval, task, config, say)
     if config.lora is not None:
         attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
@@ -79,7 +79,7 @@ def finetune(
     return result
 
 
-def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
+def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
     """Refuse wishes that do not go together. Raises InvalidInput, UnfinishedRun."""
     if config.eval_steps is not None and not evaluates and not config.held_out_share:
         raise InvalidInput(

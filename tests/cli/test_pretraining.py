@@ -1,0 +1,30 @@
+"""`zoo pretrain` as a user types it."""
+
+from pathlib import Path
+
+import zoo
+from tests.cli.conftest import Zoo
+
+
+def test_pretrain_trains_a_tokenizer_and_a_model_that_run_writes_with(run_zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text("hidden_size = 24\nnum_hidden_layers = 2\nmax_position_embeddings = 19\n")
+    for name, text in (("a", "the cat sat where the dog sat. " * 9), ("b", "who went home? the cat went. " * 9)):
+        (tmp_path / f"{name}.txt").write_text(text)
+    arguments = [
+        "pretrain", "--arch", "gpt2", "--spec", str(tmp_path / "spec.toml"), "--train", str(tmp_path / "a.txt"),
+        "--train", str(tmp_path / "b.txt"), "--vocab-size", "264", "--task", "text-generation",
+        "--out", str(tmp_path / "out"), "--epochs", "2", "--batch-size", "8", "--learning-rate", "1e-3",
+    ]  # fmt: skip
+    done = run_zoo(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "no checkpoint yet: from the beginning"
+    assert done.stdout.splitlines()[-1] == f"saved in {tmp_path / 'out'}"
+    model = zoo.load(tmp_path / "out")
+    assert (model.task, model.spec.vocab_size) == ("text-generation", 264)
+    written = run_zoo("run", str(tmp_path / "out"), "the cat", "--max-new-tokens", "3")
+    assert written.returncode == 0, written.stderr
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    refused = run_zoo(*arguments[:5], "--train", str(empty), "--out", str(tmp_path / "other"))
+    assert (refused.returncode, refused.stderr) == (1, "Error: There are no examples to learn from\n")
+    assert "--lora-rank" not in run_zoo("pretrain", "--help").stdout
