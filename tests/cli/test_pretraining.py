@@ -28,3 +28,17 @@ def test_pretrain_trains_a_tokenizer_and_a_model_that_run_writes_with(run_zoo: Z
     refused = run_zoo(*arguments[:5], "--train", str(empty), "--out", str(tmp_path / "other"))
     assert (refused.returncode, refused.stderr) == (1, "Error: There are no examples to learn from\n")
     assert "--lora-rank" not in run_zoo("pretrain", "--help").stdout
+
+
+def test_distill_halves_a_checkpoint(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "student.toml").write_text('model_type = "distilbert"\n')
+    (tmp_path / "data.csv").write_text("text,label\ngood,yes\nbad film,no\n" * 3)
+    done = run_zoo(
+        "distill", str(folder), "--student", str(tmp_path / "student.toml"), "--train", str(tmp_path / "data.csv"),
+        "--out", str(tmp_path / "out"), "--max-steps", "2", "--temperature", "3", "--soft-weight", "1.5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"saved in {tmp_path / 'out'}"
+    model = zoo.load(tmp_path / "out")
+    found = (model.architecture.name, model.labels, model.spec.to_config()["n_layers"])
+    assert found == ("distilbert", ("no", "yes"), 1)

@@ -111,6 +111,23 @@ class FinetuneConfig(BaseModel):
         return value
 
 
+class DistillConfig(FinetuneConfig):
+    """How to distil: the same, and how the three losses are put together (Sanh et al. 2019, section 3)."""
+
+    temperature: float = Field(
+        2.0, gt=0, description="What both models' scores are divided by before they are compared, a number without unit"
+    )
+    soft_weight: float = Field(
+        5.0, ge=0, description="Factor of the divergence from the teacher's probabilities, in nats per token or text"
+    )
+    task_weight: float = Field(2.0, ge=0, description="Factor of the task's own loss, in nats per token or text")
+    cosine_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Factor of one minus the cosine of both models' last hidden states, from 0 to 2 per token",
+    )
+
+
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
     """Give the content of a TOML file. what: it holds, in the plural. Raises InvalidInput."""
     path = Path(path).expanduser()

@@ -15,17 +15,16 @@ from zoo.tasks import get_task
 from zoo.tasks.base import check_columns, check_texts
 from zoo.tokenization import Tokenizer, load_tokenizer
 from zoo.training.checkpoints import find_step
-from zoo.training.config import FinetuneConfig, read_toml
+from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
 from zoo.training.files import Example
 from zoo.training.finetuning import FinetuneResult, check_wishes, finetune
 from zoo.training.loop import Watch
 from zoo.training.preparation import Say, once, read
+from zoo.training.sizes import Sizes, name_fields, read_sizes
 
 PRETRAINING = ("fill-mask", "text-generation")
 """The tasks that raw text is enough for."""
-
-Sizes = Mapping[str, Any] | str | Path
 
 
 def pretrain(
@@ -57,7 +56,7 @@ def pretrain(
     check_wishes(config, eval is not None, resume)
     code = get_architecture(architecture)
     found = get_task(_choose_task(code, task))
-    fields = read_sizes(spec, code)
+    fields = name_fields(read_sizes(spec), code)
     whole = make_spec(architecture, **fields)
     examples = [row for source in _sources(train) for row in read(source, "train", found, config, say)]
     texts = _texts(examples, found.name)
@@ -71,13 +70,6 @@ def pretrain(
     model = build(make_spec(architecture, **_fitted(fields, code, chosen)), found.name, seed=seed)
     model.tokenizer = chosen
     return finetune(model, examples, eval, task=found.name, config=config, resume=resume, watch=watch, say=say)
-
-
-def read_sizes(spec: Sizes, architecture: Architecture) -> dict[str, Any]:
-    """Give fields of a spec, or of a TOML file of them, by their names in the spec. Raises InvalidInput."""
-    given = dict(spec) if isinstance(spec, Mapping) else read_toml(spec, "fields of the spec")
-    names = architecture.spec.known_keys()
-    return {names.get(key, key): value for key, value in given.items()}
 
 
 def _check_settings(config: FinetuneConfig, tokenizer: str | Path | None, vocab_size: int | None) -> Path:
