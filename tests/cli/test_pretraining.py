@@ -32,7 +32,7 @@ def test_pretrain_trains_a_tokenizer_and_a_model_that_run_writes_with(run_zoo: Z
 
 def test_distill_halves_a_checkpoint(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "student.toml").write_text('model_type = "distilbert"\n')
-    (tmp_path / "data.csv").write_text("text,label\ngood,yes\nbad film,no\n" * 3)
+    (tmp_path / "data.csv").write_text("text,label\n" + "good,yes\nbad film,no\n" * 3)
     done = run_zoo(
         "distill", str(folder), "--student", str(tmp_path / "student.toml"), "--train", str(tmp_path / "data.csv"),
         "--out", str(tmp_path / "out"), "--max-steps", "2", "--temperature", "3", "--soft-weight", "1.5",

@@ -14,6 +14,7 @@ from tests.training.samples import make_dropless, make_model
 from zoo.errors import InvalidInput
 from zoo.tasks import get_task
 from zoo.tasks.base import Output
+from zoo.tokenization import load_tokenizer
 from zoo.training.distillation import Distillation, make_student, soft_loss, state_loss
 
 TEXTS = ["the cat sat where the dog sat .", "anna went home to berlin and paris .", "who was very good ?"] * 3
@@ -103,7 +104,7 @@ def test_every_second_layer_and_all_else_that_fits_is_the_students_start(teacher
     student = make_student(taught, {"model_type": "distilbert"}, seed=3)
     sizes = student.spec.model_dump()
     assert (sizes["num_hidden_layers"], sizes["hidden_size"], sizes["intermediate_size"]) == (2, 24, 40)
-    own, given = dict(student.named_parameters()), dict(taught.named_parameters())
+    own, given = dict(student.named_parameters()), dict(taught.named_parameters(remove_duplicate=False))
     assert student.fresh_parameters == ()
     for name, parameter in own.items():
         source = name.replace("layers.1.", "layers.2.")
@@ -126,7 +127,7 @@ def test_the_loss_falls_and_the_student_loads_in_zoo_and_in_transformers_with_eq
     config = settings(output_dir=tmp_path / "out")
     result = zoo.distill(teacher, STUDENT, DATA, config=config, say=said.append)
     assert sum(result.losses[:4]) > 1.5 * sum(result.losses[-4:])
-    assert said == ["43 of 43 parameters start as the teacher's"]
+    assert said == ["41 of 41 parameters start as the teacher's"]
     assert_same_bytes(read_tensors(teacher), before)
     model = zoo.load(tmp_path / "out")
     assert (model.architecture.name, model.task, model.fresh_parameters) == ("distilbert", "fill-mask", ())
@@ -162,17 +163,11 @@ def test_a_narrower_student_learns_without_the_angle_and_that_is_said(teacher: P
 def test_a_classifier_is_distilled_with_its_labels(tmp_path: Path) -> None:
     taught = make_model()
     write_tokenizer(tmp_path)
-    taught.tokenizer = zoo.load(write_labelled(tmp_path)).tokenizer
+    taught.tokenizer = load_tokenizer(tmp_path)
     examples = [{"text": text, "label": taught.labels[index % 5]} for index, text in enumerate(TEXTS)]
     result = zoo.distill(taught, STUDENT, examples, config=settings(max_steps=2))
     assert (result.model.task, result.model.labels) == ("text-classification", taught.labels)
     assert result.model.predict(["the cat sat"])[0].label in taught.labels
-
-
-def write_labelled(folder: Path) -> Path:
-    """A checkpoint beside a tokenizer, so that both can be loaded."""
-    write_checkpoint(folder, "BertForMaskedLM")
-    return folder
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(teacher: Path, tmp_path: Path) -> None:

@@ -154,10 +154,10 @@ def take_weights(student: Model, teacher: Model) -> tuple[str, ...]:
 
     Of n layers, the student's layer i takes the teacher's i N / n of N: every second one where n is half of N.
     """
-    own = dict(student.named_parameters())
-    taught = dict(teacher.named_parameters())
+    own = dict(student.named_parameters(remove_duplicate=False))  # under each of its names, where there are several
+    taught = dict(teacher.named_parameters(remove_duplicate=False))
     layers, taught_layers = _count_layers(own), _count_layers(taught)
-    left = []
+    filled = set()
     with torch.no_grad():
         for name, parameter in own.items():
             source = name
@@ -166,9 +166,8 @@ def take_weights(student: Model, teacher: Model) -> tuple[str, ...]:
                 source = f"{match[1]}{index}{match[3]}"
             if source in taught and taught[source].shape == parameter.shape:
                 parameter.copy_(taught[source])
-            else:
-                left.append(name)
-    return tuple(left)
+                filled.add(id(parameter))
+    return tuple(name for name, parameter in student.named_parameters() if id(parameter) not in filled)
 
 
 def _count_layers(names: Iterable[str]) -> Counter[str]:
