@@ -123,6 +123,16 @@ def test_a_stopped_run_goes_on_with_its_tokenizer_to_the_same_weights(tmp_path: 
             "No text holds anything to learn from: all are empty",
         ),
         (
+            {"spec": {**SIZES, "model_type": "distilbert"}},
+            InvalidInput,
+            "model_type is 'distilbert' in the spec, and 'bert' is asked for; leave model_type out",
+        ),
+        (
+            {"vocab_size": -1},
+            InvalidInput,
+            "vocab_size is -1; special tokens and single letters of the texts are 36 tokens already, so it would be more",
+        ),
+        (
             {"vocab_size": 9},
             InvalidInput,
             "vocab_size is 9; special tokens and single letters of the texts are 36 tokens already, so it would be more",

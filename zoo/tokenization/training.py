@@ -34,7 +34,7 @@ def train_tokenizer(texts: Sequence[str], folder: Path, model_type: str, kind: K
     special = _special_tokens(family)
     backend = _without_words(family, special)
     learn = _learn_pieces if family.algorithm == "wordpiece" else _learn_merges
-    learn(backend, texts, special, vocab_size)
+    learn(backend, texts, special, max(vocab_size, 0))
     count = backend.get_vocab_size()
     if count > vocab_size:
         what = "single letters of the texts" if family.algorithm == "wordpiece" else "single bytes"

@@ -57,6 +57,10 @@ def pretrain(
     code = get_architecture(architecture)
     found = get_task(_choose_task(code, task))
     fields = name_fields(read_sizes(spec), code)
+    if fields.get("model_type", architecture) != architecture:
+        raise InvalidInput(
+            f"model_type is '{fields['model_type']}' in the spec, and '{architecture}' is asked for; leave model_type out"
+        )
     whole = make_spec(architecture, **fields)
     examples = [row for source in _sources(train) for row in read(source, "train", found, config, say)]
     texts = _texts(examples, found.name)
