@@ -160,6 +160,14 @@ def test_a_narrower_student_learns_without_the_angle_and_that_is_said(teacher: P
     ]
 
 
+def test_texts_go_on_in_pieces_that_the_teacher_can_read_too(teacher: Path) -> None:
+    long = [{"text": " ".join(TEXTS[:3])}]
+    student = {"max_position_embeddings": 40}
+    result = zoo.distill(teacher, student, long, config=settings(max_steps=1))
+    assert result.model.max_length == 40
+    assert result.model.fresh_parameters == ("backbone.embeddings.positions.weight",)
+
+
 def test_a_classifier_is_distilled_with_its_labels(tmp_path: Path) -> None:
     taught = make_model()
     write_tokenizer(tmp_path)

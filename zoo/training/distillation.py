@@ -68,7 +68,9 @@ def distill(
             f"hidden_size is {model.hidden_size}, and the teacher's is {teacher.hidden_size}: hidden states are not "
             "compared, and cosine_weight counts for nothing"
         )
-    run = prepare(model, train, eval, None, config, say)
+    limits = [limit for limit in (config.max_length, teacher.max_length) if limit is not None]
+    within = config.model_copy(update={"max_length": min(limits, default=None)})  # the teacher reads all of it too
+    run = prepare(model, train, eval, None, within, say)
     return teach(run, config, watch, Distillation(teacher, run.task, config, compares_states))
 
 
