@@ -1,6 +1,7 @@
-"""`zoo pretrain` as a user types it."""
+"""`zoo pretrain` and `zoo distill` as a user types them."""
 
 from pathlib import Path
+from typing import Any
 
 import zoo
 from tests.cli.conftest import Zoo
@@ -42,3 +43,17 @@ def test_distill_halves_a_checkpoint(run_zoo: Zoo, folder: Path, tmp_path: Path)
     model = zoo.load(tmp_path / "out")
     found = (model.architecture.name, model.labels, model.spec.to_config()["n_layers"])
     assert found == ("distilbert", ("no", "yes"), 1)
+
+
+def test_the_tokenizer_of_a_repository_is_taken(run_zoo: Zoo, hub: Any, folder: Path, tmp_path: Path) -> None:
+    pushed = run_zoo("push", str(folder), "me/words", token=hub.token)
+    assert pushed.returncode == 0, pushed.stderr
+    (tmp_path / "spec.toml").write_text("hidden_size = 24\nnum_hidden_layers = 1\nmax_position_embeddings = 19\n")
+    (tmp_path / "corpus.txt").write_text("good film bad film " * 9)
+    done = run_zoo(
+        "pretrain", "--arch", "gpt2", "--spec", str(tmp_path / "spec.toml"), "--train", str(tmp_path / "corpus.txt"),
+        "--tokenizer", "me/words", "--out", str(tmp_path / "out"), "--max-steps", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert zoo.load(tmp_path / "out").spec.vocab_size == 8

@@ -8,8 +8,8 @@ import torch
 import transformers
 
 import zoo
-from tests.checkpoints import assert_same_bytes, read_tensors, write_checkpoint, write_tokenizer
-from zoo.errors import InvalidInput, UnknownArchitecture, UnknownConfigKey, UnknownTask
+from tests.checkpoints import assert_same_bytes, read_tensors, write_tokenizer
+from zoo.errors import InvalidInput, TokenizerMissing, UnknownArchitecture, UnknownConfigKey, UnknownTask
 
 TEXTS = ["the cat sat where the dog sat.", "the dog went home, and the cat went to berlin.", "who sat there?"] * 4
 DATA = [{"text": text} for text in TEXTS]
@@ -66,8 +66,7 @@ def test_a_file_gives_the_spec_the_family_its_proportions_and_the_tokenizer_the_
     assert (result.model.record.base, result.model.record.examples) == (None, 3)
 
 
-def test_the_tokenizer_of_a_checkpoint_can_be_taken(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "other", "BertForMaskedLM")
+def test_the_tokenizer_of_a_folder_can_be_taken(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "other")
     config = settings(tmp_path / "out", max_steps=2)
     result = zoo.pretrain("bert", {**SIZES, "vocab_size": 64}, DATA, tokenizer=tmp_path / "other", config=config)
@@ -78,6 +77,8 @@ def test_the_tokenizer_of_a_checkpoint_can_be_taken(tmp_path: Path) -> None:
     assert str(refusal.value) == (
         "vocab_size is 20 in the spec, and the tokenizer has 45 tokens; it would be at least 45, or be left out"
     )
+    with pytest.raises(TokenizerMissing, match="nowhere"):
+        zoo.pretrain("bert", SIZES, DATA, tokenizer=str(tmp_path / "nowhere"), config=config)
 
 
 def test_a_stopped_run_goes_on_with_its_tokenizer_to_the_same_weights(tmp_path: Path) -> None:

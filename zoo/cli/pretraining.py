@@ -89,7 +89,7 @@ class DistillCommand(SettingsCommand):
     help="Fields of its spec as TOML, with model_type for another architecture; the teacher's sizes and half its layers "
     "for the rest.",
 )
-@click.option("--train", required=True, help="Examples of the teacher's task, as for zoo finetune.")
+@click.option("--train", required=True, metavar="FILE", help="Examples of the teacher's task, as for zoo finetune.")
 @evaluation_option
 @column_option
 @task_option

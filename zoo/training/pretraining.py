@@ -11,6 +11,7 @@ from zoo.errors import InvalidInput, TokenizerMissing, UnknownTask
 from zoo.host import get_architecture
 from zoo.hub.pulling import pull
 from zoo.loading import build, make_spec
+from zoo.references import parse
 from zoo.tasks import get_task
 from zoo.tasks.base import check_columns, check_texts
 from zoo.tokenization import Tokenizer, load_tokenizer
@@ -67,7 +68,7 @@ def pretrain(
     if tokenizer is not None:
         chosen = _existing(tokenizer)
     elif resume and find_step(output_dir) is not None:
-        chosen = _existing(output_dir, is_checkpoint=False)
+        chosen = _existing(output_dir)
     else:
         chosen = _trained(texts, output_dir, code, whole.vocab_size if vocab_size is None else vocab_size, say)
     seed = config.seed if config.head_seed is None else config.head_seed
@@ -127,10 +128,10 @@ def _texts(examples: Sequence[Example], task: str) -> list[str]:
     return texts
 
 
-def _existing(ref: str | Path, *, is_checkpoint: bool = True) -> Tokenizer:
-    """Give the tokenizer of a checkpoint, or of a folder that has not become one yet. Raises TokenizerMissing."""
-    folder = pull(ref).path if is_checkpoint else Path(ref)
-    found = load_tokenizer(folder)
+def _existing(ref: str | Path) -> Tokenizer:
+    """Give the tokenizer of a folder, which needs no weights, or of a checkpoint. Raises TokenizerMissing."""
+    folder = ref if isinstance(ref, Path) else parse(ref).folder
+    found = load_tokenizer(folder or pull(ref).path)
     if found is None:
         raise TokenizerMissing(str(ref))
     return found
