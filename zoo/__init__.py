@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from zoo.tasks.question_answering import Answer
     from zoo.tasks.text_classification import Label
     from zoo.tasks.token_classification import Entity
-    from zoo.training.config import FinetuneConfig
+    from zoo.training.config import DistillConfig, FinetuneConfig
+    from zoo.training.distillation import distill
     from zoo.training.finetuning import FinetuneResult, finetune
+    from zoo.training.pretraining import pretrain
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ _HOMES = {
     "Architecture": "zoo.architecture",
     "ArchitectureInfo": "zoo.host",
     "Checkpoint": "zoo.checkpoint.manifest",
+    "DistillConfig": "zoo.training.config",
     "Entity": "zoo.tasks.token_classification",
     "Fill": "zoo.tasks.fill_mask",
     "FinetuneConfig": "zoo.training.config",
@@ -51,6 +54,7 @@ _HOMES = {
     "PrefixCache": "zoo.generation.prefixes",
     "ZooError": "zoo.errors",
     "build": "zoo.loading",
+    "distill": "zoo.training.distillation",
     "finetune": "zoo.training.finetuning",
     "get_architecture": "zoo.host",
     "hookimpl": "zoo.hookspecs",
@@ -59,14 +63,15 @@ _HOMES = {
     "load": "zoo.loading",
     "make_spec": "zoo.loading",
     "plan": "zoo.planning",
+    "pretrain": "zoo.training.pretraining",
     "pull": "zoo.hub.pulling",
     "push": "zoo.publishing",
 }
 __all__ = [
-    "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "Entity", "Fill", "FinetuneConfig", "FinetuneResult",
-    "Generated", "Head", "Label", "Layout", "LoraConfig", "Manifest", "Model", "Plan", "PrefixCache", "ZooError",
-    "build", "finetune", "get_architecture", "hookimpl", "list_architectures", "list_checkpoints", "load",
-    "make_spec", "plan", "pull", "push",
+    "Answer", "Architecture", "ArchitectureInfo", "Checkpoint", "DistillConfig", "Entity", "Fill", "FinetuneConfig",
+    "FinetuneResult", "Generated", "Head", "Label", "Layout", "LoraConfig", "Manifest", "Model", "Plan", "PrefixCache",
+    "ZooError", "build", "distill", "finetune", "get_architecture", "hookimpl", "list_architectures", "list_checkpoints",
+    "load", "make_spec", "plan", "pretrain", "pull", "push",
 ]  # fmt: skip
 
 

@@ -238,7 +238,21 @@ def test_the_catalogue_is_listed(run_zoo: Zoo) -> None:
 
 def test_every_command_has_an_example_in_its_help(run_zoo: Zoo) -> None:
     helped = run_zoo("--help").stdout
-    commands = ["pull", "push", "list", "show", "search", "verify", "rm", "run", "embed", "finetune", "eval", "serve"]
+    commands = [
+        "pull",
+        "push",
+        "list",
+        "show",
+        "search",
+        "verify",
+        "rm",
+        "run",
+        "embed",
+        "finetune",
+        "eval",
+        "pretrain",
+        "serve",
+    ]
     assert all(f"\n  {command} " in helped for command in [*commands, "arch", "plugins"])
     pairs = [[command] for command in commands] + [
         ["arch", "list"],

@@ -24,6 +24,7 @@ _FAMILIES = {
     "Running models": ("zoo.cli.running", ("run",)),
     "Models": ("zoo.cli.models", ("embed",)),
     "Training": ("zoo.cli.training", ("finetune", "eval")),
+    "Training new models": ("zoo.cli.pretraining", ("pretrain", "distill")),
     "Architectures and plugins": ("zoo.cli.plugins", ("arch", "plugins")),
 }
 

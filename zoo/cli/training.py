@@ -16,22 +16,34 @@ from zoo.cli.output import json_option, print_json, print_table, revision_option
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
 
 
-class FinetuneCommand(click.Command):
+class SettingsCommand(click.Command):
     """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give the command's own parameters, then the settings."""
         own = super().get_params(ctx)
-        return [*own[:-1], *_setting_options(), own[-1]]  # --help stays last
+        return [*own[:-1], *self.settings(), own[-1]]  # --help stays last
+
+    def settings(self) -> list[click.Parameter]:
+        """Give the flags of the settings."""
+        from zoo.training.config import FinetuneConfig
+
+        return setting_options(FinetuneConfig)
 
 
-def _setting_options() -> list[click.Parameter]:
-    from zoo.lora import LoraConfig
-    from zoo.training.config import FinetuneConfig
+class FinetuneCommand(SettingsCommand):
+    """The same with LoRA's settings."""
 
-    own = {name: field for name, field in FinetuneConfig.model_fields.items() if name not in _ELSEWHERE}
-    options = [_option(name, field) for name, field in own.items()]
-    return options + [_option(f"lora_{name}", field) for name, field in LoraConfig.model_fields.items()]
+    def settings(self) -> list[click.Parameter]:
+        """Give the flags of the settings."""
+        from zoo.lora import LoraConfig
+
+        return super().settings() + [_option(f"lora_{name}", field) for name, field in LoraConfig.model_fields.items()]
+
+
+def setting_options(config: Any) -> list[click.Parameter]:
+    """Give a flag for each field of FinetuneConfig, or of a class that adds to it."""
+    return [_option(name, field) for name, field in config.model_fields.items() if name not in _ELSEWHERE]
 
 
 def _option(name: str, field: Any) -> click.Parameter:
@@ -50,7 +62,7 @@ def _shown(default: Any) -> str:
     return ", ".join(default) if isinstance(default, tuple) else str(default).lower()
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
+def given_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Give the settings that flags name; any of LoRA's asks for it."""
     given = {key: value for key, value in options.items() if value not in (None, ())}
     lora = {key.removeprefix("lora_"): given.pop(key) for key in list(given) if key.startswith("lora_")}
@@ -76,8 +88,28 @@ def _kind(annotation: Any) -> Any:
     return click.BOOL if annotation is bool else annotation
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell of what was guessed or left out, beside the result."""
     click.echo(text, err=True)
+
+
+def tell_of_resuming(out: Path) -> None:
+    """Say from which step a run goes on."""
+    from zoo.training.checkpoints import find_step
+
+    step = find_step(out)
+    say("no checkpoint yet: from the beginning" if step is None else f"resuming after step {step}")
+
+
+def print_result(result: Any, as_json: bool, push_to: str | None = None, commit: str | None = None) -> None:
+    """Print what a run gave: its metrics, a line each, and where the model is."""
+    if as_json:
+        facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
+        print_json(facts)
+        return
+    for metric, value in result.metrics.items():
+        click.echo(f"{metric}: {value:.4f}")
+    click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
 
 
 class Number(click.ParamType[int | float]):
@@ -107,6 +139,16 @@ column_option = click.option(
 )
 
 
+out_option = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
+config_option = click.option(
+    "--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them."
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
+)
+evaluation_option = click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
+
+
 @click.command("finetune", cls=FinetuneCommand)
 @click.argument("ref", metavar="REF")
 @click.option(
@@ -114,12 +156,12 @@ column_option = click.option(
     required=True,
     help="Examples: a file (.jsonl, .json, .csv, .tsv, .conll, .txt, .parquet), a folder, or a dataset's name.",
 )
-@click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
+@evaluation_option
 @column_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
+@out_option
 @task_option
-@click.option("--config", "config_file", metavar="FILE", help="Settings as TOML; the flags below go before them.")
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps).")
+@config_option
+@resume_option
 @click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 @json_option
 def finetune_command(
@@ -139,28 +181,20 @@ def finetune_command(
                  --train train.csv --eval test.csv --out ./my-classifier
     """
     from zoo.publishing import push
-    from zoo.training.checkpoints import find_step
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
     task, resume = options.pop("task"), options.pop("resume")
-    settings = _settings(options) | {"output_dir": out}
+    settings = given_settings(options) | {"output_dir": out}
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
     if push_to and config.lora is not None and not config.lora.merge:
         raise click.UsageError("--push takes whole checkpoints; with LoRA add --lora-merge")
     if resume:
-        step = find_step(out)
-        click.echo("no checkpoint yet: from the beginning" if step is None else f"resuming after step {step}", err=True)
+        tell_of_resuming(out)
     with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=_say)
+        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say)
     commit = push(result.model, push_to) if push_to else None
-    if as_json:
-        facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        print_json(facts)
-        return
-    for metric, value in result.metrics.items():
-        click.echo(f"{metric}: {value:.4f}")
-    click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
+    print_result(result, as_json, push_to, commit)
 
 
 @click.command("eval")
@@ -203,7 +237,7 @@ def eval_command(
     names = ("columns", "batch_size", "truncate", "seed")
     config = FinetuneConfig(**{name: value for name in names if (value := options.pop(name)) is not None})
     model = load_model(ref, task, **options)
-    found = measure(model, data, config, resamples=resamples, say=_say)
+    found = measure(model, data, config, resamples=resamples, say=say)
     command = shlex.join(["zoo", *sys.argv[1:]])
     if as_json:
         print_json({**asdict(found), "command": command})

@@ -60,6 +60,11 @@ class Tokenizer:
         # Libraries write 1e30 where they know of no limit.
         return int(length) if isinstance(length, int | float) and 0 < length < 1e9 else None
 
+    @property
+    def vocab_size(self) -> int:
+        """How many ids a model needs for it: one more than the largest."""
+        return int(max(self._source.get_vocab().values())) + 1
+
     def special_token(self, role: str) -> str | None:
         """Give the token of a role such as "mask_token" or "pad_token", or None."""
         return content(self._settings.get(role))

@@ -27,17 +27,11 @@ class FinetuneConfig(BaseModel):
     @classmethod
     def read(cls, path: str | Path, **settings: Any) -> Self:
         """Give the settings of a TOML file; those given besides go before the file's. Raises InvalidInput."""
-        path = Path(path).expanduser()
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"The settings '{path}' cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InvalidInput(f"The settings '{path}' are not valid TOML ({error})") from None
+        content = read_toml(path, "settings")
         try:
             return cls(**_joined(content, settings))
         except InvalidInput as error:
-            raise InvalidInput(f"{error} (in '{path}')") from None
+            raise InvalidInput(f"{error} (in '{Path(path).expanduser()}')") from None
 
     columns: dict[str, str] = Field({}, description="The data's name for a column of the task's, where it is another")
     held_out_share: float = Field(
@@ -115,6 +109,34 @@ class FinetuneConfig(BaseModel):
         if value is not None and info.data.get("eval_steps") is None:
             raise ValueError("it counts evaluations, so eval_steps would say when they are")
         return value
+
+
+class DistillConfig(FinetuneConfig):
+    """How to distil: the same, and how the three losses are put together (Sanh et al. 2019, section 3)."""
+
+    temperature: float = Field(
+        2.0, gt=0, description="What both models' scores are divided by before they are compared, a number without unit"
+    )
+    soft_weight: float = Field(
+        5.0, ge=0, description="Factor of the divergence from the teacher's probabilities, in nats per token or text"
+    )
+    task_weight: float = Field(2.0, ge=0, description="Factor of the task's own loss, in nats per token or text")
+    cosine_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Factor of one minus the cosine of both models' last hidden states, from 0 to 2 per token",
+    )
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """Give the content of a TOML file. what: it holds, in the plural. Raises InvalidInput."""
+    path = Path(path).expanduser()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"The {what} '{path}' cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"The {what} '{path}' are not valid TOML ({error})") from None
 
 
 def _joined(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -64,13 +64,23 @@ def finetune(
     TrainingDiverged, CheckpointNotSaved.
     """
     config = config or FinetuneConfig()
-    _check_wishes(config, eval is not None, resume)
+    check_wishes(config, eval is not None, resume)
     run = prepare(model_or_ref, train, eval, task, config, say)
     if config.lora is not None:
         attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
+    return teach(run, config, watch)
+
+
+def teach(
+    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: loop.Objective | None = None
+) -> FinetuneResult:
+    """Train what is prepared, tell lifecycle plugins, and save the result. objective: None for the task's own loss.
+
+    Raises what zoo.finetune raises once training has started.
+    """
     training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
     host.notify("zoo_training_started", run=training)
-    state = _trained(training, run, watch)
+    state = _trained(training, run, watch, objective)
     measured = state.best_evaluation()
     metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
     result = FinetuneResult(run.model, metrics, None, config.output_dir, tuple(state.losses))
@@ -85,7 +95,7 @@ def finetune(
     return result
 
 
-def _check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
+def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
     """Refuse wishes that do not go together. Raises InvalidInput, UnfinishedRun."""
     if config.eval_steps is not None and not evaluates and not config.held_out_share:
         raise InvalidInput(
@@ -110,7 +120,7 @@ def _saves(config: FinetuneConfig) -> bool:
     return config.save_steps is not None or config.save_minutes is not None
 
 
-def _trained(training: loop.Run, run: Prepared, watch: loop.Watch) -> State:
+def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: loop.Objective | None) -> State:
     """Train, with checkpoints where they are asked for or there. Raises what loop.train does."""
     config = training.config
     checkpoints = None
@@ -118,7 +128,7 @@ def _trained(training: loop.Run, run: Prepared, watch: loop.Watch) -> State:
         origin = origin_of(run.model, run.features, run.held_out, config)
         checkpoints = Checkpoints(config.output_dir, config, origin)
     try:
-        return loop.train(training, run.task, run.features, run.held_out, watch, checkpoints)
+        return loop.train(training, run.task, run.features, run.held_out, watch, checkpoints, objective)
     except TrainingDiverged as error:
         kept_step = find_step(config.output_dir) if config.output_dir is not None else None
         raise TrainingDiverged(error.step, error.value, error.learning_rate, error.what, kept_step) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from zoo import host
 from zoo.errors import InvalidInput, TrainingDiverged
 from zoo.layers.stacks import Stack
 from zoo.model import Model
-from zoo.tasks.base import Features, Task, collate
+from zoo.tasks.base import Features, Output, Task, collate
 from zoo.training.batches import steps
 from zoo.training.checkpoints import Checkpoints
 from zoo.training.config import FinetuneConfig
@@ -27,6 +27,9 @@ from zoo.training.state import LOSS, Evaluation, State
 
 Watch = Callable[[int, int, float], None]
 """Told (step, steps, loss) after each optimiser step."""
+
+Objective = Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
+"""The loss of a batch, a scalar, from the model, its inputs and its labels."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,16 @@ def train(
     held_out: Sequence[Features],
     watch: Watch,
     checkpoints: Checkpoints | None = None,
+    objective: Objective | None = None,
 ) -> State:
     """Train the model in place, from the newest of the checkpoints on. Raises TrainingDiverged and theirs.
 
     features, held_out: with labels; held_out may be empty. checkpoints: None for a run that is not to be gone on with.
+    objective: what is made small; None for the task's own loss, which evaluations tell of in any case.
     Where settings ask for evaluations on the way, the model ends with the weights of the best one.
     """
     config = run.config
+    objective = objective or task_loss(task, config)
     lengths = [task.length(feature) for feature in features]
     chosen: list[list[Features]] = []
     with _prepared(run):
@@ -62,7 +68,7 @@ def train(
             rate = config.learning_rate * learning_rate_share(state.step, run.steps, config)
             set_learning_rate(state.optimizer, rate)
             chosen = [[features[index] for index in batch] for batch in batches]
-            _take_step(state, task, chosen, config)
+            _take_step(state, task, chosen, config, objective)
             metrics = {"loss": state.losses[-1], "learning_rate": rate}
             host.notify("zoo_training_step", run=run, step=state.step, metrics=metrics)
             watch(state.step, run.steps, state.losses[-1])
@@ -78,7 +84,24 @@ def train(
     return state
 
 
-def _take_step(state: State, task: Task, batches: Sequence[Sequence[Features]], config: FinetuneConfig) -> None:
+def task_loss(task: Task, config: FinetuneConfig) -> Objective:
+    """Give the task's own loss, with smoothed labels where the settings ask for them."""
+
+    def loss(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        return loss_of(model(**inputs, labels=labels), labels, task, config)
+
+    return loss
+
+
+def loss_of(output: Output, labels: Tensor, task: Task, config: FinetuneConfig) -> Tensor:
+    """Give the task's own loss from the output of a model that was given labels."""
+    assert output.loss is not None
+    return task.smooth(output, labels, config.label_smoothing) if config.label_smoothing else output.loss
+
+
+def _take_step(
+    state: State, task: Task, batches: Sequence[Sequence[Features]], config: FinetuneConfig, objective: Objective
+) -> None:
     """Take one optimiser step, by the gradient of the mean over the terms of all batches. Raises TrainingDiverged."""
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     collated = [_collate(task, batch, state.model) for batch in batches]
@@ -86,8 +109,7 @@ def _take_step(state: State, task: Task, batches: Sequence[Sequence[Features]], 
     total = torch.zeros((), device=state.model.device)
     for (inputs, labels), weight in zip(collated, weights, strict=True):
         with autocast(state.model, config):
-            output = state.model(**inputs, labels=labels)
-            loss = task.smooth(output, labels, config.label_smoothing) if config.label_smoothing else output.loss
+            loss = objective(state.model, inputs, labels)
         part = loss * (weight / sum(weights))
         torch.autograd.backward(part)
         total += part.detach()
