@@ -96,7 +96,7 @@ def test_peft_gives_the_same_logits_with_a_classifier_that_was_fresh(backbone: P
         plain = base.base_model
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "zoo_adapter.json",
+        "adapter_config.json", "adapter_model.safetensors", "report.html", "zoo_adapter.json",
     ]  # fmt: skip
     assert plain is not None
 

@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ class FaultyHub:
     """commits: files by name, with their digests, by commit; main: where the branch is. judge: gives each answer's fault.
 
     requests: method and path of each; sent: bytes of bodies sent, by path; all: of files together. progress: told that
-    number after each piece.
+    number after each piece. busy: answers on their way.
     """
 
     repo_id: str = REPO_ID
@@ -75,7 +76,14 @@ class FaultyHub:
     progress: Callable[[int], None] = lambda sent: None
     requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
+    busy: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def settle(self) -> None:
+        """Wait until every answer that was begun is counted: a client is often done before its server."""
+        until = time.monotonic() + 10
+        while self.busy and time.monotonic() < until:
+            time.sleep(0.005)
 
     def commit(self, folder: Path, large: tuple[str, ...] = (".safetensors",)) -> str:
         """Take in a folder's files as the newest commit. large: suffixes of what is listed by sha256."""
@@ -138,6 +146,14 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         with self.hub.lock:
             self.hub.requests.append((self.command, path, dict(self.headers)))
+            self.hub.busy += 1
+        try:
+            self.send_answer(path)
+        finally:
+            with self.hub.lock:
+                self.hub.busy -= 1
+
+    def send_answer(self, path: str) -> None:
         fault = self.hub.judge(self.command, path)
         if fault.status is not None:
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}

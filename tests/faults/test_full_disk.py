@@ -89,5 +89,6 @@ def test_a_full_disk_is_a_clear_error_the_store_is_intact_and_the_next_pull_goes
     assert message.startswith(f"The disk of {disk}/hub/models--me--faulty/blobs has 0.0 MB free, and ")
     assert message.endswith("are needed. Free some with zoo rm, or put the store elsewhere with HF_HOME")
     assert has_resumed == "True"
+    faulty.settle()
     assert size_bytes <= faulty.file_bytes <= size_bytes + (8 << 20)
     assert path.startswith(str(disk))

@@ -106,6 +106,7 @@ def test_killed_at_random_points_a_pull_goes_on_where_it_was(
     pulled = zoo.pull(REPO_ID, endpoint=faulty.endpoint)
     assert same_files(pulled.path, folder)
     fetched += size_bytes
+    faulty.settle()
     assert faulty.file_bytes - fetched <= kills * INTERVAL_BYTES
 
 
@@ -286,6 +287,7 @@ def test_two_processes_share_the_work_though_the_first_is_killed(faulty: FaultyH
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 0
     assert same_files(Path(output.strip()), folder)
+    faulty.settle()
     assert faulty.file_bytes <= size_bytes + INTERVAL_BYTES
 
 

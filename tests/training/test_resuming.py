@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(backbone: Path, tmp
     assert len(found["losses"]) == 10
     assert_same_bytes(read_tensors(tmp_path / "out"), read_tensors(tmp_path / "whole"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "config.json", "model.safetensors", "report.html", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 
