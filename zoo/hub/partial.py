@@ -6,7 +6,7 @@
                         {"size_bytes": 262144, "digest": "53aa…"}   the digest of all bytes so far
 
 After a crash or a power cut the bytes are hashed again as far as the journal vouches for them; what it does not is
-thrown away. With what is read, queued and written at that moment, a fault costs a mebibyte of a file at most.
+thrown away. With what is received, queued and hashed at that moment, a fault costs little more than a mebibyte of a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zoo.checkpoint.manifest import FileEntry
 JOURNAL_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
 _THREADED_BYTES = 4 << 20
-_QUEUED_CHUNKS = 1
+_QUEUED_CHUNKS = 2
 
 
 def partial_paths(blob: Path) -> tuple[Path, Path]:
@@ -39,6 +39,9 @@ def discard_partial(blob: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+_flush = getattr(os, "fdatasync", os.fsync)  # with the size, without the times
+
+
 class WriteFailed(Exception):
     """The disk did not take bytes; `cause` says why. No OSError, so that it is not taken for one of the network."""
 
@@ -50,8 +53,8 @@ class WriteFailed(Exception):
 class Partial:
     """A file that grows. size_bytes: received so far; resumed_bytes: how many of them an earlier try left.
 
-    etag: what the server calls the content, or None. Large files are hashed and written in a thread of their own, while
-    the next bytes are received.
+    etag: what the server calls the content, or None. Large files are hashed in a thread of their own, while the next bytes
+    are received and written.
     """
 
     def __init__(self, blob: Path, entry: FileEntry) -> None:
@@ -75,21 +78,27 @@ class Partial:
                 raise
         self._has_journal = self.resumed_bytes > 0
         self._journaled_bytes = self.resumed_bytes
-        self.size_bytes = self._written_bytes = self.resumed_bytes
+        self.size_bytes = self._hashed_bytes = self.resumed_bytes
         self._failure: OSError | None = None
         self._queue: Queue[bytes | None] | None = None
         if entry.size_bytes - self.size_bytes > _THREADED_BYTES:
             self._queue = Queue(_QUEUED_CHUNKS)
-            self._thread = Thread(target=self._write_queued, args=(self._queue,), name="zoo-write", daemon=True)
+            self._thread = Thread(target=self._hash_queued, args=(self._queue,), name="zoo-hash", daemon=True)
             self._thread.start()
 
     def append(self, chunk: bytes) -> None:
         """Add bytes. Raises WriteFailed, for these or earlier ones."""
-        self.size_bytes += len(chunk)
-        if self._queue is not None:
-            self._queue.put(chunk)
-        else:
-            self._try_write(chunk)
+        try:
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(self._file, view) :]
+            self.size_bytes += len(chunk)
+            if self._queue is None:
+                self._hash(chunk)
+            else:
+                self._queue.put(chunk)
+        except OSError as failure:
+            raise WriteFailed(failure) from failure
         if self._failure is not None:
             raise WriteFailed(self._failure)
 
@@ -103,7 +112,7 @@ class Partial:
         self._journal_path.unlink(missing_ok=True)
         self._has_journal = False
         self._hasher, self.etag = self._entry.hasher(), None
-        self.size_bytes = self.resumed_bytes = self._written_bytes = self._journaled_bytes = 0
+        self.size_bytes = self.resumed_bytes = self._hashed_bytes = self._journaled_bytes = 0
 
     def name_content(self, etag: str | None) -> None:
         """Note what the server calls the content, for a later process to ask by."""
@@ -126,43 +135,37 @@ class Partial:
                 self._thread.join()
             if self._failure is not None:
                 raise self._failure
-            if self._written_bytes == self._entry.size_bytes:
-                os.fsync(self._file)
+            if self._hashed_bytes == self._entry.size_bytes:
+                _flush(self._file)
             return self._hasher.hexdigest()
         finally:
-            if self._journaled_bytes < self._written_bytes < self._entry.size_bytes:
+            if self._journaled_bytes < self._hashed_bytes < self._entry.size_bytes:
                 with suppress(OSError):  # on a full disk: then the last bytes have to come again
                     self._vouch()
             self._close_journal()
             os.close(self._file)
 
-    def _write_queued(self, queue: Queue[bytes | None]) -> None:
+    def _hash_queued(self, queue: Queue[bytes | None]) -> None:
         while (chunk := queue.get()) is not None:
             if self._failure is None:
-                self._try_write(chunk)
+                try:
+                    self._hash(chunk)
+                except OSError as failure:
+                    self._failure = failure
             queue.task_done()
 
-    def _try_write(self, chunk: bytes) -> None:
-        try:
-            self._write(chunk)
-        except OSError as failure:
-            self._failure = failure
-
-    def _write(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            count = os.write(self._file, view)
-            self._hasher.update(view[:count])
-            self._written_bytes += count
-            view = view[count:]
-        if self._written_bytes - self._journaled_bytes >= JOURNAL_BYTES:
+    def _hash(self, chunk: bytes) -> None:
+        """Take up bytes that are written. Raises OSError, for the journal."""
+        self._hasher.update(chunk)
+        self._hashed_bytes += len(chunk)
+        if self._hashed_bytes - self._journaled_bytes >= JOURNAL_BYTES:
             self._vouch()
 
     def _vouch(self) -> None:
         if not self._has_journal:  # begun late, for small files need none
             self._add_line({"etag": self.etag})
-        self._add_line({"size_bytes": self._written_bytes, "digest": self._hasher.copy().hexdigest()})
-        self._journaled_bytes = self._written_bytes
+        self._add_line({"size_bytes": self._hashed_bytes, "digest": self._hasher.copy().hexdigest()})
+        self._journaled_bytes = self._hashed_bytes
 
     def _add_line(self, line: dict[str, object]) -> None:
         if self._journal is None:
