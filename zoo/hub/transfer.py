@@ -108,6 +108,8 @@ class Transfer:
             try:
                 self._request(partial, advance)
             except _Interrupted as interruption:
+                if self._stopped.is_set():
+                    raise Stopped from interruption
                 patience.fail(has_progressed=partial.size_bytes > before_bytes)
                 if patience.is_spent:
                     reached = f"{partial.size_bytes} of {self._entry.size_bytes} bytes came, then: {interruption}"
@@ -169,7 +171,7 @@ class Transfer:
 def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connections, stopped: Event) -> None:
     """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
-    When this process is killed, at most a mebibyte of each file on its way is lost: WORKERS mebibytes of the whole.
+    When this process is killed, little more than a mebibyte is lost of each of the WORKERS files on their way.
     """
     waiting, lock = iter(transfers), Lock()
     failures: list[BaseException] = []
