@@ -106,20 +106,20 @@ def test_a_copy_of_a_compiled_model_compiles_for_itself(tmp_path: Path, traced: 
     assert twin.generate(PROMPTS, max_new_tokens=9)[0].token_ids == expected[0].token_ids
 
 
-def test_without_a_compiler_it_warns_and_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_it_warns_and_writes_the_same(tmp_path: Path) -> None:
     import torch._inductor.config
     from torch._inductor.utils import fresh_cache
 
     model = written(tmp_path, "llama")
     expected = model.generate(PROMPTS, max_new_tokens=9)
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
     torch.compiler.reset()
     model.compile()
-    with fresh_cache(), pytest.warns(UserWarning) as warned:
+    none = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})
+    with none, fresh_cache(), pytest.warns(UserWarning) as warned:
         found = model.generate(PROMPTS, max_new_tokens=9)
     said = [str(warning.message) for warning in warned if "being compiled" in str(warning.message)]
     assert len(said) == 1
-    assert said[0].startswith("The model decodes without being compiled: ")
+    assert said[0].startswith("The model decodes without being compiled: InvalidCxxCompiler: ")
     assert said[0].endswith(
         ". A C++ compiler such as g++, on a GPU also triton, would be installed; or leave out compile()"
     )

@@ -61,7 +61,8 @@ class CompiledStep:
             scores = self._score(*inputs)
             return scores.clone() if scores.is_cuda else scores  # the next run of a CUDA graph writes over it
         except TorchDynamoException as failure:
-            cause = str(failure).strip().splitlines()[0]
+            heading, *rest = str(failure).strip().splitlines()
+            cause = rest[0] if heading.endswith(":") and rest else heading
             warnings.warn(
                 f"The model decodes without being compiled: {cause}. A C++ compiler such as g++, on a GPU also triton, "
                 "would be installed; or leave out compile()",
