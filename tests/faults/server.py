@@ -200,9 +200,12 @@ class _Handler(BaseHTTPRequestHandler):
         step = end - start if self.hub.progress is FaultyHub.progress else SENT_BYTES
         with path.open("rb") as file:
             while start < end:
-                count = self.connection.sendfile(file, start, min(step, end - start))
-                start += count
-                self.hub.count(self.path, count)
+                begun = start
+                try:
+                    self.connection.sendfile(file, start, min(step, end - start))
+                finally:  # the position tells what was sent, also where the client has gone
+                    start = file.tell()
+                    self.hub.count(self.path, start - begun)
 
     def send(self, status: int, body: bytes, headers: Mapping[str, str], fault: Fault) -> None:
         self.send_head(status, {"Content-Length": str(len(body)), **headers})
