@@ -179,10 +179,9 @@ def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connec
     def work() -> None:
         while not stopped.is_set():
             with lock:
-                following = next(waiting, None)
-            if following is None:
+                transfer, blob, advance = next(waiting, (None, None, None))
+            if transfer is None or blob is None or advance is None:
                 return
-            transfer, blob, advance = following
             try:
                 transfer.fetch(blob, advance)
             except BaseException as failure:  # raised again where the thread was started
