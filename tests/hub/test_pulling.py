@@ -372,7 +372,8 @@ def test_transformers_finds_what_zoo_pulled(hub: Any, published: str) -> None:
     from transformers import AutoModelForSequenceClassification
 
     ours = zoo.load("me/small", endpoint=hub.endpoint)
-    theirs = AutoModelForSequenceClassification.from_pretrained("me/small", local_files_only=True).eval()
+    local = {"local_files_only": True}  # said twice, for the search for an adapter does not read the first
+    theirs = AutoModelForSequenceClassification.from_pretrained("me/small", adapter_kwargs=local, **local).eval()
     ids = torch.tensor([[2, 5, 6, 7, 3]])
     with torch.no_grad():
         torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-5, rtol=0)
