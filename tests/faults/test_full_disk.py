@@ -23,6 +23,7 @@ ballast = disk / "ballast"
 class Filling:
     # Takes the room away once some of the checkpoint is here.
     def asked(self, endpoint): pass
+    def waits(self, repo_id): pass
     def advanced(self, name, count, size_bytes):
         self.seen = getattr(self, "seen", 0) + count
         if self.seen > 4_000_000 and not ballast.exists():

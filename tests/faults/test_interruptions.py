@@ -318,14 +318,17 @@ def test_two_processes_share_the_work_though_the_first_is_killed(faulty: FaultyH
         return NONE
 
     faulty.judge = judge
-    second = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert listed.wait(30)  # it has asked what there is, and waits for the first
+    command = [sys.executable, "-m", "zoo.cli.main", "pull", REPO_ID, "--endpoint", faulty.endpoint]
+    second = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert listed.wait(30)  # it has asked what there is
+    assert second.stderr is not None
+    assert second.stderr.readline() == f"waiting for another process that fetches {REPO_ID}\n"
     first.send_signal(signal.SIGKILL)
     first.wait()
     go_on.set()
-    output, _ = second.communicate(timeout=60)
+    second.communicate(timeout=60)
     assert second.returncode == 0
-    assert same_files(Path(output.strip()), folder)
+    assert same_files(zoo.pull(REPO_ID, endpoint=faulty.endpoint).path, folder)
     faulty.settle()
     assert faulty.file_bytes <= size_bytes + INTERVAL_BYTES
 

@@ -70,6 +70,9 @@ class TransferLines:
     def asked(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
+    def waits(self, repo_id: str) -> None:
+        click.echo(f"waiting for another process that fetches {repo_id}", err=True)
+
     def advanced(self, name: str, count: int, size_bytes: int) -> None:
         self.total_bytes += count
         self._done[name] = self._done.get(name, 0) + count

@@ -318,6 +318,10 @@ class Watcher(Protocol):
         """A hub is asked: what follows is not from the store alone."""
         ...
 
+    def waits(self, repo_id: str) -> None:
+        """Another process is fetching from the same repository; this one goes on after it."""
+        ...
+
     def advanced(self, name: str, count: int, size_bytes: int) -> None:
         """So many bytes more of a file, of `size_bytes` in all, are in place; fewer, where count is negative."""
         ...
@@ -327,6 +331,9 @@ class Silent:
     """A Watcher that does nothing."""
 
     def asked(self, endpoint: str) -> None:
+        """Ignored."""
+
+    def waits(self, repo_id: str) -> None:
         """Ignored."""
 
     def advanced(self, name: str, count: int, size_bytes: int) -> None:

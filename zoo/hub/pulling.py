@@ -113,7 +113,7 @@ def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
     check_chosen_names(source.names, listing.repo_id)
     refuse_dangerous(source.names, listing.repo_id)  # a lock may name anything
     new: dict[str, Path] = {}
-    with repository.locked():
+    with repository.locked(waits=lambda: watcher.waits(listing.repo_id)):
         try:
             new = absent_files(listing, repository, source.names)
             _check_disk(listing, new)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,17 +146,27 @@ class Repository:
                 folder.rmdir()
 
     @contextmanager
-    def locked(self, timeout_seconds: float = -1) -> Iterator[None]:
+    def locked(self, timeout_seconds: float = -1, waits: Callable[[], None] | None = None) -> Iterator[None]:
         """Keep other processes from fetching into this repository meanwhile; released if this one dies.
 
-        timeout_seconds: how long to wait for another one, for ever if negative. Raises filelock.Timeout after that.
+        timeout_seconds: how long to wait for another one, for ever if negative. waits: told when there is one to wait for.
+        Raises filelock.Timeout after that.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         path = store_path() / ".locks" / self.path.name / "zoo.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=timeout_seconds):
+        lock = FileLock(path, timeout=timeout_seconds)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waits is not None:
+                waits()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def list_repositories() -> list[Repository]:
