@@ -15,11 +15,14 @@ def make_optimizer(model: Model, config: FinetuneConfig) -> torch.optim.AdamW:
     """Give AdamW over the parameters that learn: matrices decayed, the rest not; fused where the device has it.
 
     Each group has the share of the learning rate that its distance from the head leaves it (`share`).
+    A matrix that is a view of a larger one, as GPT-2's query is in its file, is copied out of it first: the fused kernel
+    walks through weights, gradients and moments by their place in memory, and would walk into its neighbours.
     """
     where = places(model)
     groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
+            parameter.data = parameter.data.contiguous()
             groups.setdefault((where[name].height, parameter.dim() > 1), []).append(parameter)
     settings = [
         {
