@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from zoo import __version__
 from zoo.cli.output import printable
 from zoo.errors import ZooError, ZooWarning
+from zoo.training.distributed import ranks
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
@@ -93,19 +95,23 @@ def main() -> None:
 def _run() -> int:
     try:
         warnings.formatwarning = _format_warning
-        status = cli(prog_name="zoo", standalone_mode=False)
+        with ranks.joined() if ranks.are_launched() else nullcontext():
+            status = cli(prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        if ranks.may_tell():
+            click.echo(f"Error: {printable(str(error))}", err=True)
         return 1
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        error.show()
+        if ranks.may_tell():
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        if ranks.may_tell():
+            click.echo("Interrupted.", err=True)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; writing more at exit would only raise again.

@@ -12,6 +12,7 @@ import click
 
 from zoo.cli.models import adapter_option, device_option, dtype_option, ignore_option, load_model, task_option
 from zoo.cli.output import json_option, print_json, print_table, revision_option, step_progress
+from zoo.training.distributed import ranks
 
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
 
@@ -89,8 +90,9 @@ def _kind(annotation: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Tell of what was guessed or left out, beside the result."""
-    click.echo(text, err=True)
+    """Tell of what was guessed or left out, beside the result; of several ranks, one does."""
+    if ranks.is_first():
+        click.echo(text, err=True)
 
 
 def tell_of_resuming(out: Path) -> None:
@@ -102,7 +104,9 @@ def tell_of_resuming(out: Path) -> None:
 
 
 def print_result(result: Any, as_json: bool, push_to: str | None = None, commit: str | None = None) -> None:
-    """Print what a run gave: its metrics, a line each, and where the model is."""
+    """Print what a run gave: its metrics, a line each, and where the model is. Of several ranks, one does."""
+    if not ranks.is_first():
+        return
     if as_json:
         facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
         print_json(facts)
@@ -146,6 +150,26 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
+
+
+def _start_ranks(ctx: click.Context, param: click.Parameter, count: int | None) -> None:
+    """Run this same command in several processes, and end with what they end with; in one of them, go on."""
+    if count is None or count == 1 or ranks.are_launched():
+        return
+    from zoo.training.distributed.launching import launch
+
+    ctx.exit(launch(count, sys.argv[1:]))
+
+
+ranks_option = click.option(
+    "--nproc-per-node",
+    type=click.IntRange(min=1),
+    callback=_start_ranks,
+    expose_value=False,
+    is_eager=True,
+    metavar="N",
+    help="Train in N processes on this machine, one for each GPU; see --parallel.",
+)
 evaluation_option = click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
 
 
@@ -162,6 +186,7 @@ evaluation_option = click.option("--eval", "evaluation", help="Held-out examples
 @task_option
 @config_option
 @resume_option
+@ranks_option
 @click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 @json_option
 def finetune_command(
@@ -193,7 +218,7 @@ def finetune_command(
         tell_of_resuming(out)
     with step_progress("training") as watch:
         result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say)
-    commit = push(result.model, push_to) if push_to else None
+    commit = push(result.model, push_to) if push_to and ranks.is_first() else None
     print_result(result, as_json, push_to, commit)
 
 
