@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.checkpoints import SIZES, read_tensors, write_tokenizer
 from tests.training.processes import run_ranks
 from zoo.errors import InvalidInput
 from zoo.training.checkpoints import find_step
+from zoo.training.distributed import sharding
 from zoo.training.distributed.parallel import Parallel
 
 WORDS = ["good", "bad", "not", "home", "cat", "dog", "berlin"]
@@ -136,6 +138,71 @@ def test_batches_whose_examples_are_compared_stay_whole(tmp_path: Path) -> None:
     path = write_model(tmp_path, "bert")
     (alone,) = run_ranks(1, learn_pairs, path, {"accumulation": 4})
     for losses in run_ranks(3, learn_pairs, path, {"accumulation": 4}):
+        assert losses == pytest.approx(alone, abs=1e-5)
+
+
+def copied_out_of_the_file(path: Path, architecture: str, parallel: str) -> tuple[int, int, int]:
+    """Bytes that a rank copies out of the mapped checkpoint, bytes that it copies from elsewhere, and bytes of all weights."""
+    found = {"file": 0, "elsewhere": 0}
+    copy = sharding._copied
+
+    def copied(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        spans = [line.split()[0].split("-") for line in lines if line.endswith(str(path / "model.safetensors"))]
+        mapped = any(int(first, 16) <= part.data_ptr() < int(end, 16) for first, end in spans)
+        found["file" if mapped else "elsewhere"] += part.nbytes
+        return copy(part, device)
+
+    sharding._copied = copied
+    finetune(path, architecture, {"parallel": parallel, "max_steps": 1})
+    weights = sum(parameter.numel() for parameter in zoo.load(path).parameters())
+    return found["file"], found["elsewhere"], weights * 4
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
+def test_ranks_read_their_own_slices_of_the_file_and_together_all_of_it(tmp_path: Path, architecture: str) -> None:
+    """GPT-2's layout transposes and splits: even so nothing is copied but the slices."""
+    path = write_model(tmp_path, architecture)
+    read = run_ranks(3, copied_out_of_the_file, path, architecture, "fsdp")
+    assert sum(slices for slices, _, _ in read) == read[0][2]
+    assert all(0.25 < slices / weights < 0.45 and elsewhere == 0 for slices, elsewhere, weights in read)
+
+
+def test_of_heads_a_rank_reads_its_own(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "gpt2")
+    layers = sum(p.numel() for name, p in zoo.load(path).named_parameters() if p.dim() == 2 and ".layers." in name)
+    for slices, elsewhere, weights in run_ranks(2, copied_out_of_the_file, path, "gpt2", "tensor"):
+        assert elsewhere == 0
+        assert weights - 0.55 * layers * 4 < slices < weights - 0.5 * layers * 4  # some biases are shared out too
+
+
+def pretrain(folder: Path, corpus: Path) -> list[float]:
+    """Losses of a model from random weights, with a tokenizer that the first rank trains."""
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 19}
+    config = zoo.FinetuneConfig(epochs=2, batch_size=4, learning_rate=5e-3, max_length=12, output_dir=folder)
+    return list(zoo.pretrain("gpt2", sizes | DROPLESS["gpt2"], corpus, vocab_size=280, config=config).losses)
+
+
+def test_a_model_from_random_weights_is_the_same_with_several_ranks(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(" ".join(TEXTS), encoding="utf-8")
+    (alone,) = run_ranks(1, pretrain, tmp_path / "alone", corpus)
+    for losses in run_ranks(2, pretrain, tmp_path / "out", corpus):
+        assert losses == pytest.approx(alone, abs=1e-5)
+    assert zoo.load(tmp_path / "out").tokenizer.vocab_size == zoo.load(tmp_path / "alone").tokenizer.vocab_size
+
+
+def distil(path: Path) -> list[float]:
+    """Losses of a student, whose objective weighs its terms by another count than the task's."""
+    config = zoo.DistillConfig(epochs=1, batch_size=3, accumulation=2, learning_rate=5e-3)
+    examples = MODELS["bert"][2]
+    return list(zoo.distill(path, {"num_hidden_layers": 1}, examples, config=config).losses)
+
+
+def test_a_student_is_the_same_with_several_ranks(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "bert")
+    (alone,) = run_ranks(1, distil, path)
+    for losses in run_ranks(2, distil, path):
         assert losses == pytest.approx(alone, abs=1e-5)
 
 
@@ -296,3 +363,32 @@ def test_of_what_goes_wrong_the_user_is_told_once(tmp_path: Path, data: Path) ->
     assert done.returncode == 1
     assert re.fullmatch(r"Error: Example 0 has more than max_length's 4 tokens, .*\n", done.stderr)
     assert done.stdout == ""
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that a process has started, by age."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text("utf-8").split()]
+
+
+def test_when_a_rank_of_a_command_is_killed_the_others_end_and_the_user_is_told_once(
+    tmp_path: Path, data: Path
+) -> None:
+    path = write_model(tmp_path, "bert")
+    options = ["--task", "text-classification", "--train", str(data), "--epochs", "1000", "--save-steps", "2"]
+    command = [sys.executable, "-m", "zoo.cli.main", "finetune", str(path), *options, "--nproc-per-node", "2"]
+    command += ["--out", str(tmp_path / "out")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while find_step(tmp_path / "out") is None:
+            assert running.poll() is None
+            time.sleep(0.05)
+        ranks = children_of(running.pid)
+        os.kill(ranks[-1], signal.SIGKILL)
+        told = [line for line in running.stderr.read().splitlines() if not line.startswith("training: ")]
+    assert running.returncode == 1
+    assert told == [
+        "Error: Rank 1 of 2 was ended by SIGKILL, and the others with it. That is how a system out of memory ends a process: "
+        "try fewer ranks, or a smaller batch_size. A run with checkpoints goes on with --resume (resume=True)"
+    ]
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)

@@ -18,6 +18,7 @@ from zoo.training.checkpoints import Checkpoints, find_step, remove_checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
 from zoo.training.distributed import ranks
+from zoo.training.distributed.parallel import Objective
 from zoo.training.findings import examine
 from zoo.training.origin import origin_of
 from zoo.training.preparation import Prepared, Say, prepare
@@ -77,7 +78,7 @@ def finetune(
 
 
 def teach(
-    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: loop.Objective | None = None
+    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: Objective | None = None
 ) -> FinetuneResult:
     """Train what is prepared, tell lifecycle plugins, and save the result. objective: None for the task's own loss.
 
@@ -134,7 +135,7 @@ def _saves(config: FinetuneConfig) -> bool:
     return config.save_steps is not None or config.save_minutes is not None
 
 
-def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: loop.Objective | None) -> State:
+def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: Objective | None) -> State:
     """Train, with checkpoints where they are asked for or there. Raises what loop.train does."""
     config = training.config
     checkpoints = None
