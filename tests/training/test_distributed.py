@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,10 @@ def finetune(path: Path, architecture: str, settings: dict[str, Any], **options:
     return list(result.losses), result.metrics
 
 
-def refusal(*arguments: Any, **options: Any) -> str:
+def refusal(job: Callable[..., Any], *arguments: Any) -> str:
     """What a rank is told instead."""
     try:
-        finetune(*arguments, **options)
+        job(*arguments)
     except zoo.ZooError as error:
         return f"{type(error).__name__}: {error}"
     return "it trained"
@@ -139,6 +140,30 @@ def test_batches_whose_examples_are_compared_stay_whole(tmp_path: Path) -> None:
     (alone,) = run_ranks(1, learn_pairs, path, {"accumulation": 4})
     for losses in run_ranks(3, learn_pairs, path, {"accumulation": 4}):
         assert losses == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp", "tensor"])
+def test_whatever_else_is_set_the_losses_are_those_of_one_process(tmp_path: Path, parallel: str) -> None:
+    path = write_model(tmp_path, "bert")
+    settings = {
+        "frozen_layers": 1, "layer_decay": 0.8, "gradient_checkpointing": True, "tokens_per_batch": 60,
+        "max_gradient_norm": 0.1, "parallel": parallel,
+    }  # fmt: skip
+    (alone,) = run_ranks(1, finetune, path, "bert", settings)
+    for losses, _ in run_ranks(2, finetune, path, "bert", settings):
+        assert losses == pytest.approx(alone[0], abs=1e-5)
+
+
+def test_ranks_that_work_on_the_same_examples_drop_the_same(tmp_path: Path) -> None:
+    """Also one that begins when a run goes on: what they hold twice would drift apart otherwise."""
+    task, sizes, _ = MODELS["t5"]
+    zoo.build(zoo.make_spec("t5", **sizes, dropout_rate=0.3), task, seed=3).save(tmp_path / "t5")
+    write_tokenizer(tmp_path / "t5")
+    settings = {"parallel": "tensor", "output_dir": tmp_path / "out", "save_steps": 2}
+    run_ranks(2, finetune_until, 3, tmp_path / "t5", "t5", settings)
+    (first, _), *others = run_ranks(4, finetune, tmp_path / "t5", "t5", settings, resume=True)
+    assert len(first) == 10
+    assert all(losses == first for losses, _ in others)
 
 
 def copied_out_of_the_file(path: Path, architecture: str, parallel: str) -> tuple[int, int, int]:
@@ -247,7 +272,7 @@ def test_what_two_ranks_saved_one_goes_on_with_and_then_four(tmp_path: Path, par
 def test_more_ranks_than_a_batch_has_examples_are_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path, "bert")
     assert (
-        run_ranks(3, refusal, path, "bert", {"batch_size": 2})
+        run_ranks(3, refusal, finetune, path, "bert", {"batch_size": 2})
         == [
             "InvalidInput: The largest batch has 2 examples, and 3 ranks share each; start fewer, or make batch_size at least 3"
         ]
@@ -255,10 +280,22 @@ def test_more_ranks_than_a_batch_has_examples_are_refused(tmp_path: Path) -> Non
     )
 
 
+def test_fewer_whole_batches_than_ranks_are_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "bert")
+    assert (
+        run_ranks(2, refusal, learn_pairs, path, {})
+        == [
+            "InvalidInput: accumulation gives a step 1 batches, which stay whole here, and 2 ranks share them; it would be at "
+            "least 2"
+        ]
+        * 2
+    )
+
+
 def test_heads_that_cannot_be_shared_out_evenly_are_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path, "qwen3")
     assert (
-        run_ranks(3, refusal, path, "qwen3", {"parallel": "tensor"})
+        run_ranks(3, refusal, finetune, path, "qwen3", {"parallel": "tensor"})
         == [
             "InvalidInput: parallel is 'tensor', and the model's 4 attention heads cannot be shared out evenly among 3 ranks. "
             "Try another number of ranks, or parallel='fsdp'"
@@ -270,7 +307,7 @@ def test_heads_that_cannot_be_shared_out_evenly_are_refused(tmp_path: Path) -> N
 def test_lora_is_not_shared_out_by_heads(tmp_path: Path) -> None:
     path = write_model(tmp_path, "bert")
     assert (
-        run_ranks(2, refusal, path, "bert", {"parallel": "tensor", "lora": {}})
+        run_ranks(2, refusal, finetune, path, "bert", {"parallel": "tensor", "lora": {}})
         == [
             "InvalidInput: LoRA's matrices are not shared out among ranks; with lora, parallel would be 'ddp' or 'fsdp'"
         ]
@@ -316,7 +353,7 @@ def killed(path: Path) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
 
         Parallel.clip = kill  # type: ignore[method-assign]
-    return refusal(path, "bert", {})
+    return refusal(finetune, path, "bert", {})
 
 
 def test_when_a_rank_is_killed_the_others_end(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -148,7 +149,9 @@ def _read(folder: Path, state: State, saved: Mapping[str, Any]) -> None:
         best = {name: torch.empty_like(like) for name, like in learnt.items() if f"best/{name}" in stored}
         random = {name: value for name, value in _random_states(state).items() if f"random/{name}" in stored}
         tensors = _flat({"model": learnt, "optimizer": moments, "best": best, "random": random})
-        load(tensors, storage_reader=reader, no_dist=ranks.count() == 1)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as it is for one alone
+            load(tensors, storage_reader=reader, no_dist=ranks.count() == 1)
         _take_moments(state, moments)
     except (OSError, SafetensorError, KeyError, RuntimeError, CheckpointException) as error:
         raise CorruptFile(folder, f"it is no checkpoint of this run ({_reason(error)})") from None
@@ -209,8 +212,8 @@ def _take_moments(state: State, tensors: Mapping[str, Tensor]) -> None:
 def _random_states(state: State) -> dict[str, Tensor]:
     """Give the states of this rank's random numbers, by `rank/device`."""
     device = state.model.device
-    on_gpu = {f"{ranks.rank()}/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    return {f"{ranks.rank()}/cpu": torch.get_rng_state(), **on_gpu}
+    on_gpu = {f"{state.rank}/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {f"{state.rank}/cpu": torch.get_rng_state(), **on_gpu}
 
 
 def _take_random_states(state: State, stored: Mapping[str, Tensor]) -> None:

@@ -34,7 +34,8 @@ class FinetuneResult:
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
     CO2 equivalent, where a plugin counted them; footprint: the same with energy and how it is known, where one says so.
     path: the folder it was saved in, None if it was not. losses: of each step.
-    Of several ranks, the first has what plugins say; where they held the model in shards, it alone has the whole one.
+    Of several ranks, the first has the model as it was saved, and what plugins say. Where they held it in shards, that is
+    on the CPU, and the others' model is without weights.
     """
 
     model: Model

@@ -66,8 +66,8 @@ def train(
     last: list[Batch] = []
     with _prepared(run):
         parallel = parallelise(run.model, config, objective)
-        check_share([[len(batch) for batch in step] for step in steps(lengths, config)], parallel, stays_whole)
-        state = State(parallel.model, make_optimizer(parallel.model, config))
+        check_share(steps(lengths, config), parallel, stays_whole)
+        state = State(parallel.model, make_optimizer(parallel.model, config), rank=parallel.rank)
         if checkpoints is not None:
             checkpoints.restore(state)
         for batches in steps(lengths, config, state.step):

@@ -91,7 +91,7 @@ def once(say: Say) -> Say:
 def _task_of(model_or_ref: Model | str | Path, task: str | None) -> str:
     """Give the name of the task to train. Raises InvalidInput."""
     if not isinstance(model_or_ref, Model):
-        return task or load(model_or_ref).task
+        return task or load(model_or_ref, device="cpu").task  # there the weights stay in their file
     if task not in (None, model_or_ref.task):
         raise InvalidInput(
             f"The model is made for '{model_or_ref.task}', and training asks for '{task}'. "

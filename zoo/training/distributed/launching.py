@@ -34,6 +34,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         nproc_per_node=count,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        local_addr="localhost",
         run_id=uuid.uuid4().hex,
         max_restarts=0,
     )

@@ -5,7 +5,7 @@ Whichever it is, a step is the one that a process alone would take: the same exa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -158,17 +158,17 @@ def parallelise(model: Model, config: FinetuneConfig, objective: Objective) -> P
     )
 
 
-def check_share(sizes: Sequence[Sequence[int]], parallel: Parallel, whole_batches: bool) -> None:
-    """Refuse steps of which some rank would never have a part. sizes: of each step's batches. Raises InvalidInput."""
+def check_share(steps: Iterable[Sequence[Batch]], parallel: Parallel, whole_batches: bool) -> None:
+    """Refuse a run in which some rank would never have a part. steps: the batches of each. Raises InvalidInput."""
     if parallel.count == 1:
         return
-    most = max(len(step) for step in sizes) if whole_batches else max(size for step in sizes for size in step)
+    most = max(len(step) if whole_batches else max(map(len, step)) for step in steps)
     if most >= parallel.count:
         return
     if whole_batches:
         raise InvalidInput(
-            f"accumulation is {most}, and {parallel.count} ranks share the batches of a step, which stay whole here; "
-            f"it would be at least {parallel.count}"
+            f"accumulation gives a step {most} batches, which stay whole here, and {parallel.count} ranks share them; it "
+            f"would be at least {parallel.count}"
         )
     raise InvalidInput(
         f"The largest batch has {most} examples, and {parallel.count} ranks share each; start fewer, or make batch_size "

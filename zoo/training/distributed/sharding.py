@@ -8,6 +8,7 @@ the file; of a tensor that is fused it reads all.
 from __future__ import annotations
 
 import copy
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ def hollow(model: Model) -> Model:
 
 def shard_fully(model: Model, mesh: DeviceMesh) -> None:
     """Shard all parameters over the ranks (Zhao et al. 2023, FSDP): each layer of a stack is whole only while it runs."""
+    # The model gives logits, which are a view; nobody changes them in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     for stack in [module for module in model.modules() if isinstance(module, Stack)]:
         for layer in stack.layers:
             fully_shard(layer, mesh=mesh)
