@@ -19,7 +19,7 @@ from zoo.training.batches import Batch, epoch_seed, steps
 from zoo.training.checkpoints import Checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.distributed import ranks
-from zoo.training.distributed.parallel import Objective, Parallel, check_share, parallelise
+from zoo.training.distributed.parallel import Objective, Parallel, parallelise
 from zoo.training.distributed.sharding import unsharded
 from zoo.training.evaluation import autocast, evaluate
 from zoo.training.freezing import frozen
@@ -66,15 +66,15 @@ def train(
     last: list[Batch] = []
     with _prepared(run):
         parallel = parallelise(run.model, config, objective)
-        check_share(steps(lengths, config), parallel, stays_whole)
-        state = State(parallel.model, make_optimizer(parallel.model, config), rank=parallel.rank)
+        parallel.share.check(steps(lengths, config), stays_whole)
+        state = State(parallel.model, make_optimizer(parallel.model, config), rank=parallel.share.rank)
         if checkpoints is not None:
             checkpoints.restore(state)
         for batches in steps(lengths, config, state.step):
             rate = config.learning_rate * learning_rate_share(state.step, run.steps, config)
             set_learning_rate(state.optimizer, rate)
-            shares = parallel.share(batches, stays_whole)
-            chosen = [([features[index] for index in batch], counts) for batch, counts in shares]
+            own = parallel.share.of(batches, stays_whole)
+            chosen = [([features[index] for index in batch], counts) for batch, counts in own]
             _take_step(state, task, chosen, config, parallel)
             last = batches
             if ranks.is_first():
@@ -124,16 +124,20 @@ def _take_step(
     collated = [_collate(task, batch, state.model) for batch, _ in batches]
     weights = [task.weight(labels) * counts for (_, labels), (_, counts) in zip(collated, batches, strict=True)]
     total = torch.zeros((), device=state.model.device)
-    terms = int(parallel.total(torch.tensor(sum(weights), device=total.device))) if parallel.count > 1 else sum(weights)
+    terms = sum(weights)
+    if parallel.share.count > 1:
+        terms = int(parallel.share.total(torch.tensor(terms, device=total.device)))
     for number, ((inputs, labels), weight) in enumerate(zip(collated, weights, strict=True), start=1):
         with parallel.gathering(last=number == len(weights)):
             with autocast(state.model, config):
                 loss: Tensor = parallel.learner(inputs, labels)
             part = loss * (weight / terms)
-            torch.autograd.backward(part * parallel.count)  # the ranks' gradients are averaged
+            torch.autograd.backward(part * parallel.share.count)  # the ranks' gradients are averaged
         total += part.detach()
     norm = parallel.gradient_norm(parameters)
-    loss_value, norm_value = torch.stack([parallel.total(total), norm.to(total)]).tolist()  # one wait for the device
+    loss_value, norm_value = torch.stack(
+        [parallel.share.total(total), norm.to(total)]
+    ).tolist()  # one wait for the device
     _check(loss_value, state.step + 1, config)
     _check(norm_value, state.step + 1, config, "gradient's norm")
     parallel.clip(parameters, config.max_gradient_norm, norm)
@@ -146,9 +150,9 @@ def _take_step(
 def _evaluate(
     state: State, task: Task, held_out: Sequence[Features], config: FinetuneConfig, parallel: Parallel
 ) -> None:
-    """Evaluate after a step, on every rank; what the first finds counts for all. Raises TrainingDiverged."""
+    """Evaluate after a step, all ranks together; what the first finds counts for all. Raises TrainingDiverged."""
     with parallel.evaluating():
-        metrics = ranks.broadcast(evaluate(state.model, task, held_out, config))
+        metrics = ranks.broadcast(evaluate(state.model, task, held_out, config, parallel.share))
     _check(metrics[LOSS], state.step, config, "loss over the held-out examples")
     state.take_evaluation(Evaluation(state.step, metrics), keep_best=config.eval_steps is not None)
 

@@ -6,6 +6,7 @@ A process without others is the first rank of one, so that nothing else has to a
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +22,7 @@ VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 TIMEOUT = timedelta(minutes=30)  # of waiting for the others: the first may have to make a tokenizer or save a model
 
+GRACE_SECONDS = 5  # an agent looks after its processes ten times a second
 _TELLER = "zoo/teller"
 _silent = False  # whether another rank tells the user what went wrong
 _store: Any = None  # what the ranks of this launcher share
@@ -103,6 +105,15 @@ def broadcast(value: _Value) -> _Value:
     return values[0]
 
 
+def exchange(value: _Value) -> list[_Value]:
+    """Give every rank's value, in the order of the ranks. They are pickled."""
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def wait() -> None:
     """Go on when all ranks have come here."""
     import torch.distributed as dist
@@ -166,15 +177,12 @@ def _is_about_others(error: BaseException) -> bool:
 
 
 def _take_the_word(lost: bool) -> None:
-    """Find out whether this rank is the first to fail. lost: whether it failed because another had.
-
-    An agent, such as torchrun's, says by itself which process ended.
-    """
+    """Find out whether this rank is the first to fail. lost: whether it failed because another had."""
     global _silent
-
     if lost and "TORCHELASTIC_RUN_ID" in os.environ:
-        _silent = True
-        return
+        time.sleep(
+            GRACE_SECONDS
+        )  # an agent, such as torchrun's, ends this process meanwhile, and says which was killed
     try:
         own = os.environ["RANK"]
         _silent = _store is not None and _store.compare_set(_TELLER, "", own).decode() != own

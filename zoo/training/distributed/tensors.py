@@ -26,8 +26,12 @@ def shard_heads(model: Model, mesh: DeviceMesh) -> tuple[str, ...]:
     """Shard attention and feed-forward layers of a model on the meta device.
 
     Gives the names of the parameters that every rank holds whole and uses for its heads alone: their gradient is the sum
-    over the ranks. Raises InvalidInput where heads or inner dimensions cannot be shared out evenly.
+    over the ranks. Raises InvalidInput where heads or inner dimensions cannot be shared out evenly, and for LoRA.
     """
+    if model.adapter is not None:
+        raise InvalidInput(
+            "LoRA's matrices are not shared out among ranks; with lora, parallel would be 'ddp' or 'fsdp'"
+        )
     count, at = mesh.size(), mesh.get_local_rank()
     plan: dict[str, Any] = {}
     summed: list[str] = []
