@@ -402,6 +402,13 @@ def test_of_what_goes_wrong_the_user_is_told_once(tmp_path: Path, data: Path) ->
     assert done.stdout == ""
 
 
+def test_of_wrong_usage_the_user_is_told_once(tmp_path: Path) -> None:
+    done = run_zoo("finetune", "./backbone", "--train", "x.csv", "--nproc-per-node", "2")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: Missing option '--out'."
+    assert done.stderr.count("Error: ") == 1
+
+
 def children_of(process: int) -> list[int]:
     """The processes that a process has started, by age."""
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text("utf-8").split()]

@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 import warnings
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -95,8 +94,7 @@ def main() -> None:
 def _run() -> int:
     try:
         warnings.formatwarning = _format_warning
-        with ranks.joined() if ranks.are_launched() else nullcontext():
-            status = cli(prog_name="zoo", standalone_mode=False)
+        status = cli(prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -106,8 +104,7 @@ def _run() -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        if ranks.may_tell():
-            error.show()
+        error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         if ranks.may_tell():

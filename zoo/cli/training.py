@@ -18,12 +18,22 @@ _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's se
 
 
 class SettingsCommand(click.Command):
-    """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
+    """A command that trains, with a flag for each setting; they are looked up when needed, so that other help is quick."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give the command's own parameters, then the settings."""
         own = super().get_params(ctx)
         return [*own[:-1], *self.settings(), own[-1]]  # --help stays last
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; asked for several ranks, run it anew in so many processes, and end as they end."""
+        count = ctx.params.pop("rank_count")
+        if count not in (None, 1) and not ranks.are_launched():
+            from zoo.training.distributed.launching import launch
+
+            ctx.exit(launch(count, sys.argv[1:]))
+        with ranks.joined():
+            return super().invoke(ctx)
 
     def settings(self) -> list[click.Parameter]:
         """Give the flags of the settings."""
@@ -150,23 +160,10 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
-
-
-def _start_ranks(ctx: click.Context, param: click.Parameter, count: int | None) -> None:
-    """Run this same command in several processes, and end with what they end with; in one of them, go on."""
-    if count is None or count == 1 or ranks.are_launched():
-        return
-    from zoo.training.distributed.launching import launch
-
-    ctx.exit(launch(count, sys.argv[1:]))
-
-
 ranks_option = click.option(
     "--nproc-per-node",
+    "rank_count",
     type=click.IntRange(min=1),
-    callback=_start_ranks,
-    expose_value=False,
-    is_eager=True,
     metavar="N",
     help="Train in N processes on this machine, one for each GPU; see --parallel.",
 )
