@@ -1,9 +1,12 @@
 """AdamW's groups: what decays, what learns more slowly, what does not learn at all."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import zoo
+from tests.checkpoints import assert_same_bytes
 from tests.training.samples import make_dropless, make_features, make_model, make_run, unwatched
 from zoo.errors import InvalidInput
 from zoo.tasks import get_task
@@ -111,3 +114,23 @@ def test_where_there_is_no_fused_kernel_the_plain_one_steps() -> None:
     """A device of its own kind has none; the meta device stands for it here."""
     model = make_model().to("meta")
     assert not any(group["fused"] for group in make_optimizer(model, zoo.FinetuneConfig()).param_groups)
+
+
+def test_matrices_that_are_views_of_a_larger_one_learn_as_by_themselves(tmp_path: Path) -> None:
+    """GPT-2's query, key and value lie beside each other in the file, so that each has holes in memory."""
+    spec = zoo.make_spec("gpt2", vocab_size=53, n_positions=19, n_embd=24, n_layer=2, n_head=4)
+    zoo.build(spec, "text-generation", seed=3).save(tmp_path)
+    mapped, copied = zoo.load(tmp_path), zoo.load(tmp_path)
+    query = mapped.get_parameter("backbone.layers.0.attention.query.weight")
+    assert query.stride() == (1, 72)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    generator = torch.Generator().manual_seed(1)
+    for model in (mapped, copied):
+        optimizer = make_optimizer(model, zoo.FinetuneConfig(learning_rate=0.01))
+        generator.manual_seed(1)
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=generator))
+            optimizer.step()
+    assert_same_bytes(dict(mapped.named_parameters()), dict(copied.named_parameters()))

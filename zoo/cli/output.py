@@ -123,8 +123,13 @@ def transfer_progress(verb: str) -> Iterator[TransferLines]:
 
 @contextmanager
 def step_progress(description: str) -> Iterator[Callable[[int, int, float], None]]:
-    """Show training steps on stderr while the context lasts: a bar on a terminal, some lines elsewhere."""
-    if not sys.stderr.isatty():
+    """Show training steps on stderr while the context lasts: a bar on a terminal, some lines elsewhere.
+
+    Of several ranks the first alone is told of steps, so that the others would show an empty bar.
+    """
+    from zoo.training.distributed import ranks
+
+    if not sys.stderr.isatty() or not ranks.is_first():
 
         def lines(step: int, steps: int, loss: float) -> None:
             if step == steps or step % max(1, steps // 10) == 0:

@@ -17,6 +17,7 @@ from zoo.cli.training import (
     given_settings,
     out_option,
     print_result,
+    ranks_option,
     resume_option,
     say,
     setting_options,
@@ -40,6 +41,7 @@ from zoo.cli.training import (
 @out_option
 @config_option
 @resume_option
+@ranks_option
 @json_option
 def pretrain_command(
     architecture: str,
@@ -96,6 +98,7 @@ class DistillCommand(SettingsCommand):
 @out_option
 @config_option
 @resume_option
+@ranks_option
 @json_option
 def distill_command(
     teacher: str,

@@ -12,17 +12,28 @@ import click
 
 from zoo.cli.models import adapter_option, device_option, dtype_option, ignore_option, load_model, task_option
 from zoo.cli.output import json_option, print_json, print_table, revision_option, step_progress
+from zoo.training.distributed import ranks
 
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
 
 
 class SettingsCommand(click.Command):
-    """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
+    """A command that trains, with a flag for each setting; they are looked up when needed, so that other help is quick."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give the command's own parameters, then the settings."""
         own = super().get_params(ctx)
         return [*own[:-1], *self.settings(), own[-1]]  # --help stays last
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; asked for several ranks, run it anew in so many processes, and end as they end."""
+        count = ctx.params.pop("rank_count")
+        if count not in (None, 1) and not ranks.are_launched():
+            from zoo.training.distributed.launching import launch
+
+            ctx.exit(launch(count, sys.argv[1:]))
+        with ranks.joined():
+            return super().invoke(ctx)
 
     def settings(self) -> list[click.Parameter]:
         """Give the flags of the settings."""
@@ -89,8 +100,9 @@ def _kind(annotation: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Tell of what was guessed or left out, beside the result."""
-    click.echo(text, err=True)
+    """Tell of what was guessed or left out, beside the result; of several ranks, one does."""
+    if ranks.is_first():
+        click.echo(text, err=True)
 
 
 def tell_of_resuming(out: Path) -> None:
@@ -102,7 +114,9 @@ def tell_of_resuming(out: Path) -> None:
 
 
 def print_result(result: Any, as_json: bool, push_to: str | None = None, commit: str | None = None) -> None:
-    """Print what a run gave: its metrics, a line each, and where the model is."""
+    """Print what a run gave: its metrics, a line each, and where the model is. Of several ranks, one does."""
+    if not ranks.is_first():
+        return
     if as_json:
         facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
         print_json(facts)
@@ -146,6 +160,13 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
+ranks_option = click.option(
+    "--nproc-per-node",
+    "rank_count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train in N processes on this machine, one for each GPU; see --parallel.",
+)
 evaluation_option = click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
 
 
@@ -162,6 +183,7 @@ evaluation_option = click.option("--eval", "evaluation", help="Held-out examples
 @task_option
 @config_option
 @resume_option
+@ranks_option
 @click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 @json_option
 def finetune_command(
@@ -193,7 +215,7 @@ def finetune_command(
         tell_of_resuming(out)
     with step_progress("training") as watch:
         result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say)
-    commit = push(result.model, push_to) if push_to else None
+    commit = push(result.model, push_to) if push_to and ranks.is_first() else None
     print_result(result, as_json, push_to, commit)
 
 

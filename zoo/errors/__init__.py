@@ -52,7 +52,15 @@ from zoo.errors.store import (
     SignatureRefused,
     SignatureWarning,
 )
-from zoo.errors.training import AdapterMismatch, CheckpointNotSaved, ResumeRefused, TrainingDiverged, UnfinishedRun
+from zoo.errors.training import (
+    AdapterMismatch,
+    CheckpointNotSaved,
+    RankKilled,
+    RankLost,
+    ResumeRefused,
+    TrainingDiverged,
+    UnfinishedRun,
+)
 
 __all__ = [
     "AccessDenied",
@@ -89,6 +97,8 @@ __all__ = [
     "PushConflict",
     "PushInterrupted",
     "PushRefused",
+    "RankKilled",
+    "RankLost",
     "RateLimited",
     "RefusedContent",
     "RepositoryDisabled",

@@ -72,3 +72,28 @@ class ResumeRefused(ZooError):
             f"The run saved in '{path}' cannot be gone on with: it differs in what decides its order and its weights.{lines}\n"
             "Give it what it had, or begin anew in another folder"
         )
+
+
+class RankLost(ZooError):
+    """Another of the processes that train together cannot be reached any more."""
+
+    def __init__(self, rank: int, count: int, reason: str) -> None:
+        self.rank, self.count, self.reason = rank, count, reason
+        super().__init__(
+            f"Rank {rank} of {count} cannot reach another one ({short(reason.splitlines()[0], 200)}). That one has ended, "
+            "or never came: its own message says why. A run with checkpoints goes on with --resume (resume=True)"
+        )
+
+
+class RankKilled(ZooError):
+    """One of the processes that train together was ended by a signal."""
+
+    def __init__(self, rank: int, count: int, signal: str) -> None:
+        self.rank, self.count, self.signal = rank, count, signal
+        memory = " That is how a system out of memory ends a process: try fewer ranks, or a smaller batch_size." * (
+            signal == "SIGKILL"
+        )
+        super().__init__(
+            f"Rank {rank} of {count} was ended by {signal}, and the others with it.{memory} "
+            "A run with checkpoints goes on with --resume (resume=True)"
+        )

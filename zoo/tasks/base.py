@@ -113,6 +113,8 @@ class Task(ABC):
     """The task whose head serves this one too; None for its own."""
     decodes_labels: ClassVar[bool] = False
     """Whether the labels are what a decoder is to write, token by token."""
+    compares_rows: ClassVar[bool] = False
+    """Whether the loss of a batch compares its examples with each other, and is not a mean over them."""
     columns: ClassVar[tuple[str, ...]] = ()
     optional_columns: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = None

@@ -130,6 +130,7 @@ class FeatureExtraction(Task):
 
     name = "feature-extraction"
     columns = ("text", "positive")
+    compares_rows = True
     fixed_labels = ()
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:

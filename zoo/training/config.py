@@ -69,6 +69,11 @@ class FinetuneConfig(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="Compute each layer again in the backward pass: less memory, about a third more time"
     )
+    parallel: Literal["ddp", "fsdp", "tensor"] = Field(
+        "ddp",
+        description="How several ranks train: ddp, each holds the model and takes its share of a batch; fsdp, each holds "
+        "a shard of it; tensor, all work on each example, every one with some of the attention heads",
+    )
     frozen_layers: int | None = Field(
         None, ge=0, description="Lowest layers of each stack that stay as they are, with the embeddings; 0: these alone"
     )

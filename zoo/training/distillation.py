@@ -22,6 +22,7 @@ from zoo.tasks.base import IGNORED_LABEL, Output, Task
 from zoo.tasks.text_classification import problem_type
 from zoo.training.config import DistillConfig
 from zoo.training.data import Source
+from zoo.training.distributed import ranks
 from zoo.training.finetuning import FinetuneResult, check_wishes, teach
 from zoo.training.loop import Watch, loss_of
 from zoo.training.preparation import Say, once, prepare
@@ -31,6 +32,7 @@ _LAYER = re.compile(r"^(.*?\.layers\.)(\d+)(\..*)$")
 _WITHOUT_PROBABILITIES = ("feature-extraction", "question-answering")
 
 
+@ranks.joined()
 def distill(
     teacher: Model | str | Path,
     student: Sizes,

@@ -17,6 +17,8 @@ from zoo.training.batches import count_steps
 from zoo.training.checkpoints import Checkpoints, find_step, remove_checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
+from zoo.training.distributed import ranks
+from zoo.training.distributed.parallel import Objective
 from zoo.training.findings import examine
 from zoo.training.origin import origin_of
 from zoo.training.preparation import Prepared, Say, prepare
@@ -32,6 +34,8 @@ class FinetuneResult:
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
     CO2 equivalent, where a plugin counted them; footprint: the same with energy and how it is known, where one says so.
     path: the folder it was saved in, None if it was not. losses: of each step.
+    Of several ranks, the first has the model as it was saved, and what plugins say. Where they held it in shards, that is
+    on the CPU, and the others' model is without weights.
     """
 
     model: Model
@@ -42,6 +46,7 @@ class FinetuneResult:
     footprint: Footprint | None = None
 
 
+@ranks.joined()
 def finetune(
     model_or_ref: Model | str | Path,
     train: Source,
@@ -60,8 +65,10 @@ def finetune(
     zoo.training.columns). task: None for the model's own.
     resume: go on from the newest checkpoint in the settings' output_dir, or begin where there is none yet.
     watch: told (step, steps, loss). say: told what was guessed, a sentence each.
+    Where a launcher started several ranks, each makes this same call and they train together, as the setting `parallel`
+    says; the first alone writes, watches, says, and tells plugins.
     Raises InvalidInput before training starts where the data is at fault, ExtraMissing, UnfinishedRun, ResumeRefused,
-    TrainingDiverged, CheckpointNotSaved.
+    TrainingDiverged, CheckpointNotSaved, and RankLost.
     """
     config = config or FinetuneConfig()
     check_wishes(config, eval is not None, resume)
@@ -72,18 +79,28 @@ def finetune(
 
 
 def teach(
-    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: loop.Objective | None = None
+    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: Objective | None = None
 ) -> FinetuneResult:
     """Train what is prepared, tell lifecycle plugins, and save the result. objective: None for the task's own loss.
 
     Raises what zoo.finetune raises once training has started.
     """
     training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
-    host.notify("zoo_training_started", run=training)
+    if ranks.is_first():
+        host.notify("zoo_training_started", run=training)
     state = _trained(training, run, watch, objective)
     measured = state.best_evaluation()
     metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
     result = FinetuneResult(run.model, metrics, None, config.output_dir, tuple(state.losses))
+    if ranks.is_first():
+        _finish(training, run, state, result)
+    ranks.wait()
+    return result
+
+
+def _finish(training: loop.Run, run: Prepared, state: State, result: FinetuneResult) -> None:
+    """Tell lifecycle plugins, and save what was learnt."""
+    config = training.config
     if config.lora is not None and config.lora.merge:
         run.model.merge_adapter()
     host.notify("zoo_training_finished", run=training, result=result)
@@ -92,7 +109,6 @@ def teach(
         run.model.save(config.output_dir)
         save_report(_report(training, run, state), config.output_dir)
         remove_checkpoints(config.output_dir)
-    return result
 
 
 def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
@@ -120,12 +136,12 @@ def _saves(config: FinetuneConfig) -> bool:
     return config.save_steps is not None or config.save_minutes is not None
 
 
-def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: loop.Objective | None) -> State:
+def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: Objective | None) -> State:
     """Train, with checkpoints where they are asked for or there. Raises what loop.train does."""
     config = training.config
     checkpoints = None
     if config.output_dir is not None and (_saves(config) or find_step(config.output_dir) is not None):
-        origin = origin_of(run.model, run.features, run.held_out, config)
+        origin = ranks.broadcast(origin_of(run.model, run.features, run.held_out, config) if ranks.is_first() else {})
         checkpoints = Checkpoints(config.output_dir, config, origin)
     try:
         return loop.train(training, run.task, run.features, run.held_out, watch, checkpoints, objective)

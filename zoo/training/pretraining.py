@@ -18,6 +18,7 @@ from zoo.tokenization import Tokenizer, load_tokenizer
 from zoo.training.checkpoints import find_step
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
+from zoo.training.distributed import ranks
 from zoo.training.files import Example
 from zoo.training.finetuning import FinetuneResult, check_wishes, finetune
 from zoo.training.loop import Watch
@@ -28,6 +29,7 @@ PRETRAINING = ("fill-mask", "text-generation")
 """The tasks that raw text is enough for."""
 
 
+@ranks.joined()
 def pretrain(
     architecture: str,
     spec: Sizes,
@@ -70,7 +72,8 @@ def pretrain(
     elif resume and find_step(output_dir) is not None:
         chosen = _existing(output_dir)
     else:
-        chosen = _trained(texts, output_dir, code, whole.vocab_size if vocab_size is None else vocab_size, say)
+        most = whole.vocab_size if vocab_size is None else vocab_size
+        chosen = ranks.after_first(lambda: _trained(texts, output_dir, code, most, say), lambda: _existing(output_dir))
     seed = config.seed if config.head_seed is None else config.head_seed
     model = build(make_spec(architecture, **_fitted(fields, code, chosen)), found.name, seed=seed)
     model.tokenizer = chosen
