@@ -63,7 +63,8 @@ class Model(nn.Module):
     that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
     packs_weights: whether `generate` may keep a second copy of the weights on a CPU, in the order that is read fastest
     (see zoo.layers.packing); packed_bytes says what it takes, `unpack` drops it.
-    adapter: the settings of what was learnt beside its weights, None for nothing.
+    adapter: the settings of what was learnt beside its weights, None for nothing. learnt_whole: the names of parameters
+    that belong to the adapter as they are, such as a classifier's.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Model(nn.Module):
         self.packs_weights = True
         self.compiled_step: CompiledStep | None = None
         self.adapter: LoraConfig | None = None
+        self.learnt_whole: frozenset[str] = frozenset()
         self._task = get_task(task)
         self._longest_input = spec.longest_input
         self._takes = tuple(inspect.signature(backbone.forward).parameters)
@@ -367,6 +369,6 @@ class Model(nn.Module):
 
     def merge_adapter(self) -> None:
         """Add what an adapter learnt to the weights: the model is an ordinary one again. Raises InvalidInput without one."""
-        from zoo.adapters import merge
+        from zoo.adapters.attaching import merge
 
         merge(self)

@@ -52,10 +52,18 @@ from zoo.errors.store import (
     SignatureRefused,
     SignatureWarning,
 )
-from zoo.errors.training import AdapterMismatch, CheckpointNotSaved, ResumeRefused, TrainingDiverged, UnfinishedRun
+from zoo.errors.training import (
+    AdapterAlone,
+    AdapterMismatch,
+    CheckpointNotSaved,
+    ResumeRefused,
+    TrainingDiverged,
+    UnfinishedRun,
+)
 
 __all__ = [
     "AccessDenied",
+    "AdapterAlone",
     "AdapterMismatch",
     "CanaryMismatch",
     "CanaryMissing",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo import host
-from zoo.adapters import CONFIG_FILE as ADAPTER_FILE
-from zoo.adapters import attach
+from zoo.adapters.attaching import attach
+from zoo.checkpoint.adapter_files import ADAPTER_CONFIG
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import InvalidInput, TrainingDiverged, UnfinishedRun
 from zoo.footprint import Footprint
@@ -109,7 +109,7 @@ def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
     step = find_step(config.output_dir)
     if step is not None and not resume:
         raise UnfinishedRun(config.output_dir, step)
-    finished = any((config.output_dir / name).is_file() for name in (CONFIG_FILE, ADAPTER_FILE))
+    finished = any((config.output_dir / name).is_file() for name in (CONFIG_FILE, ADAPTER_CONFIG))
     if step is None and resume and finished:
         raise InvalidInput(
             f"'{config.output_dir}' holds a finished result and no checkpoint to go on from; to train anew, do not resume"
