@@ -274,6 +274,24 @@ def fit_model(
     )
 
 
+def outline(
+    config: Mapping[str, Any],
+    weights: Weights,
+    checkpoint: Checkpoint,
+    task: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Model:
+    """Give the model that load would give, on the meta device: from headers alone. Raises the errors of load."""
+    architecture = find_architecture(config, checkpoint)
+    spec = architecture.spec.from_config(config).for_tensors(weights.headers)
+    head = choose_head(architecture, config, task, labels, weights.headers)
+    model = assemble(architecture, spec, head, choose_settings(head, config, labels), task)
+    model.checkpoint, model.config = checkpoint, config
+    model.fit = fit_model(model, head, config, labels, weights)
+    model.fresh_parameters = model.fit.fresh
+    return model
+
+
 def model_layout(architecture: Architecture, head: Head | None, spec: Spec, keeps_prefix: bool = False) -> Layout:
     """Give the table of a whole model. keeps_prefix: whether a backbone of its own is written with the prefix too."""
     backbone = architecture.layout.configured(spec)

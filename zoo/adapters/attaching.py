@@ -21,15 +21,12 @@ def attach(model: Model, config: LoraConfig, seed: int) -> None:
     """
     refuse_second(model)
     generator = torch.Generator().manual_seed(seed)
-    found = list(_targets(model, config.targets))
-    model.requires_grad_(False)
-    for name, linear in found:
+    for name, linear in list(_targets(model, config.targets)):
         pair = fresh_pair(linear, config.rank, generator)
         magnitude = row_lengths(linear.weight).float() if config.use_dora else None
         put(model, name, LoraLinear(linear, *pair, config.scale, config.dropout, magnitude))
     model.adapter, model.learnt_whole = config, _head_that_learns(model)
-    for name in model.learnt_whole:
-        model.get_parameter(name).requires_grad_(True)
+    let_learn(model)
 
 
 def merge(model: Model) -> None:
@@ -41,6 +38,14 @@ def merge(model: Model) -> None:
             put(model, name, module.merged())
     model.requires_grad_(True)
     model.adapter, model.learnt_whole = None, frozenset()
+
+
+def let_learn(model: Model) -> None:
+    """Let a model's adapter learn, and nothing else."""
+    model.requires_grad_(False)
+    added = [parameter for module in model.modules() if isinstance(module, LoraLinear) for parameter in module.learnt()]
+    for parameter in (*added, *map(model.get_parameter, model.learnt_whole)):
+        parameter.requires_grad_(True)
 
 
 def put(model: Model, name: str, module: nn.Module) -> None:

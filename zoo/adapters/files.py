@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.adapters.attaching import name_in_layer, put, refuse_second
+from zoo.adapters.attaching import let_learn, name_in_layer, put, refuse_second
 from zoo.adapters.conversion import (
     LORA_A,
     LORA_B,
@@ -169,7 +169,6 @@ def apply_adapter(model: Model, adapter: Adapter) -> None:
         )
     if not targets:
         raise CorruptFile(adapter.path / ADAPTER_WEIGHTS, "it holds nothing beside any of the model's matrices")
-    model.requires_grad_(False)
     model.learnt_whole = frozenset(filled)
     model.fresh_parameters = tuple(name for name in model.fresh_parameters if name not in filled)
     if adapter.head is not None:
@@ -182,13 +181,15 @@ def apply_adapter(model: Model, adapter: Adapter) -> None:
         use_dora=known.use_dora,
         use_rslora=known.use_rslora,
     )
+    let_learn(model)
 
 
 def _put_beside(model: Model, name: str, one: Neighbour) -> None:
     linear = model.get_submodule(name)
+    assert isinstance(linear, nn.Linear)
     device = linear.weight.device
     magnitude = None if one.magnitude is None else one.magnitude.to(device)
-    put(model, name, LoraLinear(linear, one.a.to(device), one.b.to(device), one.scale, magnitude=magnitude))  # type: ignore[arg-type]
+    put(model, name, LoraLinear(linear, one.a.to(device), one.b.to(device), one.scale, magnitude=magnitude))
 
 
 def _copy_whole(row: Row, tensors: dict[str, Tensor], model: Model) -> set[str]:

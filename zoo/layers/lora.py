@@ -54,6 +54,10 @@ class LoraLinear(nn.Linear):
         with torch.no_grad():
             return self.weight + self.scale * self.lora_b @ self.lora_a
 
+    def learnt(self) -> list[nn.Parameter]:
+        """Give what is learnt beside W and bias."""
+        return [self.lora_a, self.lora_b, *([] if self.lora_magnitude is None else [self.lora_magnitude])]
+
     def merged(self) -> nn.Linear:
         """Give the layer without a neighbour, what that adds put into W itself."""
         with torch.no_grad():
@@ -67,7 +71,8 @@ class LoraLinear(nn.Linear):
 def row_lengths(weight: Tensor) -> Tensor:
     """Give the length of each row of a matrix, above 0: (out, in) to (out), at least float32."""
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    return torch.linalg.vector_norm(weight.detach(), dim=1, dtype=dtype).clamp(min=torch.finfo(dtype).tiny)
+    lengths: Tensor = torch.linalg.vector_norm(weight.detach(), dim=1, dtype=dtype)
+    return lengths.clamp(min=torch.finfo(dtype).tiny)
 
 
 def fresh_pair(linear: nn.Linear, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
