@@ -23,6 +23,7 @@ from zoo.adapters.attaching import attach
 from zoo.errors import AdapterMismatch, CorruptFile, InvalidInput, PushRefused
 from zoo.layers.lora import LoraLinear
 from zoo.lora import LoraConfig
+from zoo.training.finetuning import count_parameters
 
 COMMON = {
     "vocab_size": 53,
@@ -251,6 +252,37 @@ def test_an_adapter_learns_what_it_is_shown(backbone: Path, kind: str) -> None:
     result = zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config)
     found = result.model.predict([example["text"] for example in REVIEWS])
     assert [label.label for label in found] == [example["label"] for example in REVIEWS]
+
+
+def test_of_a_minilm_less_than_a_hundredth_learns_the_head_counted_in() -> None:
+    """At the default rank and targets, a fresh pooler and classifier included."""
+    sizes = {"vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12}
+    model = zoo.build(zoo.make_spec("bert", **sizes, intermediate_size=1536), "text-classification")
+    attach(model, LoraConfig(), seed=0)
+    matrices, head = 6 * 2 * 8 * (384 + 384), (384 + 1) * 384 + (384 + 1) * 2
+    assert count_parameters(model, zoo.FinetuneConfig()) == (matrices + head, 22_713_216 + (384 + 1) * 2 + matrices)
+    assert (matrices + head) / 22_713_216 < 0.01
+
+
+def test_how_many_parameters_learn_is_said_and_kept_in_result_and_report(backbone: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = zoo.FinetuneConfig(max_steps=1, output_dir=tmp_path / "out", lora=LoraConfig(rank=3))
+    result = zoo.finetune(str(backbone), REVIEWS, task="text-classification", config=config, say=said.append)
+    matrices, head = 2 * 2 * 3 * (24 + 24), (24 + 1) * 3
+    every = sum(parameter.numel() for parameter in result.model.parameters())
+    assert (result.learnt_parameters, result.parameters) == (matrices + head, every)
+    told = f"{matrices + head:,} of {every:,} parameters ({100 * (matrices + head) / every:.2f} %)"
+    assert said == [f"beside the weights {told} learn"]
+    assert f"<tr><th>learnt</th><td>{told}</td></tr>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_adapter_that_was_loaded_learns_on(backbone: Path, tmp_path: Path) -> None:
+    adapt(backbone, tmp_path / "adapter", use_dora=True)
+    model = zoo.load(backbone, adapter=tmp_path / "adapter")
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    zoo.finetune(model, REVIEWS, config=zoo.FinetuneConfig(epochs=1, learning_rate=0.02))
+    changed = {name for name, parameter in model.named_parameters() if not parameter.equal(before[name])}
+    assert changed == {name for name in before if ".lora_" in name or name.startswith("head.classifier.")}
 
 
 def test_an_adapted_model_comes_back_with_its_labels(backbone: Path, tmp_path: Path) -> None:

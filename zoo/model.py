@@ -42,7 +42,7 @@ class TrainingRecord:
     """What a model was trained with and reached: the facts of its card.
 
     base, base_commit: the checkpoint it started from. examples, evaluated: how many. emissions: kg of CO2 equivalent.
-    footprint: the same with how it is known.
+    footprint: the same with how it is known. learnt: how many parameters were trained, of how many, in words.
     """
 
     base: str | None
@@ -53,6 +53,7 @@ class TrainingRecord:
     metrics: Mapping[str, float]
     emissions: float | None
     footprint: Footprint | None = None
+    learnt: str | None = None
 
 
 class Model(nn.Module):

@@ -105,7 +105,7 @@ def print_result(result: Any, as_json: bool, push_to: str | None = None, commit:
     """Print what a run gave: its metrics, a line each, and where the model is."""
     if as_json:
         facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        print_json(facts)
+        print_json(facts | {"learnt_parameters": result.learnt_parameters, "parameters": result.parameters})
         return
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")
@@ -181,14 +181,18 @@ def finetune_command(
                  --train train.csv --eval test.csv --out ./my-classifier
     """
     from zoo.publishing import push
+    from zoo.references import parse
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
     task, resume = options.pop("task"), options.pop("resume")
     settings = given_settings(options) | {"output_dir": out}
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
-    if push_to and config.lora is not None and not config.lora.merge:
-        raise click.UsageError("--push takes whole checkpoints; with LoRA add --lora-merge")
+    if push_to and config.lora is not None and not config.lora.merge and parse(ref).folder is not None:
+        raise click.UsageError(
+            f"--push: an adapter beside '{ref}' would be of no use to others, who do not have that folder. Name a base on a "
+            "hub, or add --lora-merge"
+        )
     if resume:
         tell_of_resuming(out)
     with step_progress("training") as watch:

@@ -18,9 +18,10 @@ from zoo.training.checkpoints import Checkpoints, find_step, remove_checkpoints
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
 from zoo.training.findings import examine
+from zoo.training.freezing import frozen
 from zoo.training.origin import origin_of
 from zoo.training.preparation import Prepared, Say, prepare
-from zoo.training.report import Report, describe_run, save_report
+from zoo.training.report import Report, describe_run, learning, save_report
 from zoo.training.schedule import learning_rate_share
 from zoo.training.state import State
 
@@ -31,7 +32,8 @@ class FinetuneResult:
 
     model: the trained model. metrics: `train_loss`, and the task's own over the evaluation examples. emissions: kg of
     CO2 equivalent, where a plugin counted them; footprint: the same with energy and how it is known, where one says so.
-    path: the folder it was saved in, None if it was not. losses: of each step.
+    path: the folder it was saved in, None if it was not. losses: of each step. learnt_parameters: how many were trained,
+    of so many parameters in all, with those of an adapter.
     """
 
     model: Model
@@ -40,6 +42,8 @@ class FinetuneResult:
     path: Path | None
     losses: tuple[float, ...] = ()
     footprint: Footprint | None = None
+    learnt_parameters: int = 0
+    parameters: int = 0
 
 
 def finetune(
@@ -68,6 +72,7 @@ def finetune(
     run = prepare(model_or_ref, train, eval, task, config, say)
     if config.lora is not None:
         attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
+        say(f"beside the weights {learning(*count_parameters(run.model, config))} learn")
     return teach(run, config, watch)
 
 
@@ -83,7 +88,9 @@ def teach(
     state = _trained(training, run, watch, objective)
     measured = state.best_evaluation()
     metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
-    result = FinetuneResult(run.model, metrics, None, config.output_dir, tuple(state.losses))
+    learnt, every = count_parameters(run.model, config)
+    losses = tuple(state.losses)
+    result = FinetuneResult(run.model, metrics, None, config.output_dir, losses, None, learnt, every)
     if config.lora is not None and config.lora.merge:
         run.model.merge_adapter()
     host.notify("zoo_training_finished", run=training, result=result)
@@ -93,6 +100,13 @@ def teach(
         save_report(_report(training, run, state), config.output_dir)
         remove_checkpoints(config.output_dir)
     return result
+
+
+def count_parameters(model: Model, config: FinetuneConfig) -> tuple[int, int]:
+    """Give how many of a model's parameters learn, and how many there are."""
+    with frozen(model, config.frozen_layers):
+        parameters = list(model.parameters())
+        return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
 
 
 def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
@@ -142,6 +156,7 @@ def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared) -> Tr
         examples=run.examples,
         evaluated=len(run.held_out_examples),
         settings=config.model_dump(mode="json", exclude={"output_dir", "save_steps", "save_minutes", "columns"}),
+        learnt=learning(result.learnt_parameters, result.parameters),
         metrics=result.metrics,
         emissions=result.emissions,
         footprint=result.footprint,

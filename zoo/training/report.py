@@ -60,6 +60,7 @@ def describe_run(
             "architecture": model.architecture.name,
             "task": model.task,
             "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+            **({"learnt": record.learnt} if record.learnt else {}),
             "started from": base if model.checkpoint else "random weights",
             "examples": f"{record.examples:,} to learn from, {record.evaluated:,} held out",
             "optimiser steps": f"{len(losses):,}",
@@ -73,6 +74,11 @@ def describe_run(
         environment=describe_environment(model.device),
         footprint=record.footprint,
     )
+
+
+def learning(learnt: int, every: int) -> str:
+    """Say how many of all parameters learn."""
+    return f"{learnt:,} of {every:,} parameters ({100 * learnt / max(every, 1):.2f} %)"
 
 
 def save_report(report: Report, folder: Path) -> None:
