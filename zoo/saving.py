@@ -43,9 +43,9 @@ def save(model: Model, folder: Path, max_shard_size: str = "5GB") -> None:
     write_json(folder / CONFIG_FILE, model_config(model))
     if model.tokenizer is not None:
         _copy(model.tokenizer.folder, folder, TOKENIZER_FILES)
-    if model.checkpoint is not None:
+    if model.settings_folder is not None:
         pooling = POOLING_FILES if model.task == "feature-extraction" else ()
-        _copy(model.checkpoint.path, folder, ("generation_config.json", *pooling))
+        _copy(model.settings_folder, folder, ("generation_config.json", *pooling))
 
 
 def model_config(model: Model) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from zoo.cli.training import (
     given_settings,
     out_option,
     print_result,
+    push_option,
     resume_option,
     say,
     setting_options,
@@ -96,6 +97,7 @@ class DistillCommand(SettingsCommand):
 @out_option
 @config_option
 @resume_option
+@push_option
 @json_option
 def distill_command(
     teacher: str,
@@ -104,6 +106,7 @@ def distill_command(
     evaluation: str | None,
     out: Path,
     config_file: str | None,
+    push_to: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -113,6 +116,7 @@ def distill_command(
     Example: zoo distill bert-base-uncased --student student.toml --train corpus.txt \\
                  --learning-rate 5e-4 --out ./my-distilbert
     """
+    from zoo.publishing import push
     from zoo.training.config import DistillConfig
     from zoo.training.distillation import distill
 
@@ -125,4 +129,5 @@ def distill_command(
         result = distill(
             teacher, student, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say
         )
-    print_result(result, as_json)
+    commit = push(result.model, push_to) if push_to else None
+    print_result(result, as_json, push_to, commit)

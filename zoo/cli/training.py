@@ -146,6 +146,7 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
+push_option = click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 evaluation_option = click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
 
 
@@ -162,7 +163,7 @@ evaluation_option = click.option("--eval", "evaluation", help="Held-out examples
 @task_option
 @config_option
 @resume_option
-@click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
+@push_option
 @json_option
 def finetune_command(
     ref: str,

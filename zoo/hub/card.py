@@ -26,7 +26,7 @@ class CardFacts:
     """What a card says.
 
     kept: metadata of an earlier card of these weights, see `read_kept`. base: what the model was fine-tuned from, or what
-    an adapter goes beside, whose architecture and parameters are the facts' then.
+    an adapter goes beside, whose architecture and parameters are the facts' then, or the teacher. taught: how that taught it.
     metrics: by name. settings: of the training. emissions: kg of CO2 equivalent; footprint: the same with how it is known.
     """
 
@@ -45,6 +45,7 @@ class CardFacts:
     emissions: float | None = None
     footprint: Footprint | None = None
     adapter: AdapterFacts | None = None
+    taught: str | None = None
 
 
 def write_card(facts: CardFacts) -> str:
@@ -66,6 +67,8 @@ def write_card(facts: CardFacts) -> str:
     kept = {**facts.kept, **({"base_model": facts.base} if facts.base else {})}
     if facts.adapter:
         kept |= {"base_model_relation": "adapter"}
+    elif facts.taught and facts.base:  # of the Hub's four relations the one that is nearest
+        kept |= {"base_model_relation": "finetune"}
     data = ModelCardData(
         library_name="peft" if facts.adapter else "zoo",
         pipeline_tag=facts.task,
@@ -80,8 +83,10 @@ def write_card(facts: CardFacts) -> str:
 
 
 def _tags(facts: CardFacts) -> list[str]:
-    """Give tags; of an adapter those by which the Hub and PEFT know one."""
+    """Give tags: of an adapter those by which the Hub and PEFT know one."""
     tags = ["zoo", facts.architecture]
+    if facts.taught:
+        return [*tags, "distillation"]
     return tags if facts.adapter is None else [*tags, "lora", "transformers", f"base_model:adapter:{facts.base}"]
 
 
@@ -115,14 +120,17 @@ def _prose(facts: CardFacts) -> str:
         use = f'model = zoo.load("{named}", adapter="{facts.repo_id}")'
     if facts.labels:
         lines.append(f"Its labels are: {', '.join(f'`{label}`' for label in facts.labels)}.")
-    if facts.base and not facts.adapter:
+    if facts.taught:
+        lines.append(f"It was distilled from {base if facts.base else 'a model that is in no repository'}.")
+    elif facts.base and not facts.adapter:
         lines.append(f"It was fine-tuned from {base}.")
     parts = [" ".join(lines), f"## Use\n\n```python\nimport zoo\n\n{use}\n```"]
     if facts.adapter:
         parts.append(f'PEFT reads it too: `peft.PeftModel.from_pretrained(base, "{facts.repo_id}")`.')
     if facts.examples is not None:
         rows = "\n".join(f"| {key} | {value} |" for key, value in facts.settings.items() if value is not None)
-        parts.append(f"## Training\n\n{facts.examples:,} examples.\n\n| setting | value |\n|---|---|\n{rows}")
+        how = f" {facts.taught}" if facts.taught else ""
+        parts.append(f"## Training\n\n{facts.examples:,} examples.{how}\n\n| setting | value |\n|---|---|\n{rows}")
     if facts.metrics:
         measured = f"On {facts.evaluated:,} held-out examples." if facts.evaluated else "No examples were held out."
         rows = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in facts.metrics.items())

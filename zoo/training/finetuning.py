@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo import host
 from zoo.adapters.attaching import attach
 from zoo.checkpoint.adapter_files import ADAPTER_CONFIG
+from zoo.checkpoint.manifest import Checkpoint
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import InvalidInput, TrainingDiverged, UnfinishedRun
 from zoo.footprint import Footprint
@@ -46,6 +47,14 @@ class FinetuneResult:
     parameters: int = 0
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """Whose answers were learnt from. checkpoint: of the teacher, None where it has none. told: how, in sentences."""
+
+    checkpoint: Checkpoint | None
+    told: str
+
+
 def finetune(
     model_or_ref: Model | str | Path,
     train: Source,
@@ -77,9 +86,15 @@ def finetune(
 
 
 def teach(
-    run: Prepared, config: FinetuneConfig, watch: loop.Watch, objective: loop.Objective | None = None
+    run: Prepared,
+    config: FinetuneConfig,
+    watch: loop.Watch,
+    objective: loop.Objective | None = None,
+    teacher: Teacher | None = None,
 ) -> FinetuneResult:
-    """Train what is prepared, tell lifecycle plugins, and save the result. objective: None for the task's own loss.
+    """Train what is prepared, tell lifecycle plugins, and save the result.
+
+    objective: None for the task's own loss. teacher: for the card.
 
     Raises what zoo.finetune raises once training has started.
     """
@@ -94,7 +109,7 @@ def teach(
     if config.lora is not None and config.lora.merge:
         run.model.merge_adapter()
     host.notify("zoo_training_finished", run=training, result=result)
-    run.model.record = _record(result, config, run)
+    run.model.record = _record(result, config, run, teacher)
     if config.output_dir is not None:
         run.model.save(config.output_dir)
         save_report(_report(training, run, state), config.output_dir)
@@ -148,14 +163,15 @@ def _trained(training: loop.Run, run: Prepared, watch: loop.Watch, objective: lo
         raise TrainingDiverged(error.step, error.value, error.learning_rate, error.what, kept_step) from None
 
 
-def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared) -> TrainingRecord:
-    base = result.model.checkpoint
+def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared, teacher: Teacher | None) -> TrainingRecord:
+    base = teacher.checkpoint if teacher else result.model.checkpoint
     return TrainingRecord(
         base=base.repo_id if base else None,
         base_commit=base.commit if base else None,
         examples=run.examples,
         evaluated=len(run.held_out_examples),
         settings=config.model_dump(mode="json", exclude={"output_dir", "save_steps", "save_minutes", "columns"}),
+        taught=teacher.told if teacher else None,
         learnt=learning(result.learnt_parameters, result.parameters),
         metrics=result.metrics,
         emissions=result.emissions,

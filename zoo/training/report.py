@@ -54,6 +54,8 @@ def describe_run(
     record = model.record
     assert record is not None, "only a trained model has a record"
     base = f"{record.base or 'a folder'}" + (f" at {record.base_commit}" if record.base_commit else "")
+    if record.taught:
+        base = f"its teacher, {base}"
     return Report(
         title=f"{model.architecture.name}, trained for {model.task}",
         facts={
@@ -61,7 +63,7 @@ def describe_run(
             "task": model.task,
             "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
             **({"learnt": record.learnt} if record.learnt else {}),
-            "started from": base if model.checkpoint else "random weights",
+            "started from": base if model.checkpoint or record.taught else "random weights",
             "examples": f"{record.examples:,} to learn from, {record.evaluated:,} held out",
             "optimiser steps": f"{len(losses):,}",
         },
