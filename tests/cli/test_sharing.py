@@ -187,7 +187,7 @@ def test_an_adapter_goes_to_a_hub_and_answers_from_it(run_zoo: Zoo, hub: Any, fo
     assert pulled.stdout.startswith(f"me/adapter at {commit}: already in the store, no request made\n")
     assert pulled.stderr == f"an adapter, to be used beside its base: zoo run {base} --adapter me/adapter\n"
     shown = run_zoo("show", "me/adapter").stdout.splitlines()
-    assert {"adapter:      LORA of rank 2", f"base:         {base}"} <= set(shown)
+    assert {"adapter:      DoRA of rank 2", f"base:         {base}"} <= set(shown)
     again = run_zoo("push", str(out), "me/adapter", token=hub.token)
     assert again.stderr.startswith("pushed report.html (") and again.stderr.count("\n") == 1
     for command in (["run", "me/adapter", "good"], ["plan", "me/adapter"]):

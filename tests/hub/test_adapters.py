@@ -331,7 +331,7 @@ def test_an_adapter_in_the_store_is_shown_with_its_base(pushed: str, base: str) 
     facts = describe("me/adapter")
     digest = zoo.pull("me/base").manifest.files["model.safetensors"].sha256  # type: ignore[union-attr]
     assert {key: facts[key] for key in ("adapter", "task", "base", "base_digest", "stored")} == {
-        "adapter": "LORA of rank 3",
+        "adapter": "DoRA of rank 3",
         "task": "text-classification",
         "base": f"me/base@{base}",
         "base_digest": digest,

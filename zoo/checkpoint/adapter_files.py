@@ -74,6 +74,14 @@ def base_reference(config: Mapping[str, Any]) -> str | None:
     return f"{name}@{commit}" if commit and is_repository(name) else name
 
 
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Say what adapter_config.json describes, such as "LoRA of rank 8"."""
+    kind = {"LORA": "DoRA" if config.get("use_dora") else "LoRA"}.get(
+        str(config.get("peft_type")), config.get("peft_type")
+    )
+    return f"{kind} of rank {config.get('r')}"
+
+
 def refuse_adapter(checkpoint: Checkpoint) -> None:
     """Refuse an adapter where a whole checkpoint is wanted. Raises AdapterAlone, CorruptFile."""
     if is_adapter(checkpoint.path):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint.adapter_files import ADAPTER_CONFIG, base_reference, is_adapter, read_record, weights_digest
+from zoo.checkpoint.adapter_files import (
+    ADAPTER_CONFIG,
+    base_reference,
+    is_adapter,
+    kind_of,
+    read_record,
+    weights_digest,
+)
 from zoo.checkpoint.reader import read_json
 from zoo.errors import InvalidReference, NotInStore
 from zoo.hub import catalogue, store
@@ -47,8 +54,7 @@ def _adapter_facts(folder: Path) -> dict[str, Any]:
     """Say what an adapter is and goes beside, as far as its files do. Raises CorruptFile."""
     config, record = read_json(folder / ADAPTER_CONFIG), read_record(folder)
     digest = weights_digest(record.base.values()) if record.base else None
-    kind = f"{config.get('peft_type')} of rank {config.get('r')}"
-    return {"adapter": kind, "task": record.task, "base": base_reference(config), "base_digest": digest}
+    return {"adapter": kind_of(config), "task": record.task, "base": base_reference(config), "base_digest": digest}
 
 
 def remove_reference(ref: str) -> int:
