@@ -20,7 +20,7 @@ from tests.checkpoints import (
 )
 from tests.generation.samples import BART, GPT2, T5, write
 from zoo.adapters.attaching import attach
-from zoo.errors import AdapterMismatch, CorruptFile, InvalidInput, PushRefused
+from zoo.errors import AdapterMismatch, CorruptFile, InvalidInput
 from zoo.layers.lora import LoraLinear
 from zoo.lora import LoraConfig
 from zoo.training.finetuning import count_parameters
@@ -328,15 +328,6 @@ def test_a_merged_result_is_an_ordinary_checkpoint(backbone: Path, tmp_path: Pat
         torch.testing.assert_close(oracle(IDS).logits, model(IDS).logits, atol=1e-5, rtol=0)
 
 
-def test_an_adapter_is_not_pushed_as_a_checkpoint(hub: Any, backbone: Path) -> None:
-    with pytest.raises(PushRefused) as raised:
-        zoo.push(adapt(backbone, None).model, "me/adapted", endpoint=hub.endpoint, token=hub.token)
-    assert str(raised.value) == (
-        "The push to 'me/adapted' was refused: the model has an adapter beside its weights; merge it with "
-        "model.merge_adapter(). Nothing was uploaded"
-    )
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +378,21 @@ def test_adapters_of_other_kinds_are_refused(
     assert str(raised.value) == (
         f"The adapter '{tmp_path / 'adapter'}' is of a kind that is not implemented: {message}. It would be LoRA or DoRA "
         "without; load it with peft, merge it there, and save what comes out as a whole checkpoint"
+    )
+
+
+def test_a_tied_matrix_that_peft_keeps_apart_is_refused(tmp_path: Path) -> None:
+    class_name, config, task, _ = WRITING["llama"]
+    write(tmp_path / "base", class_name, config)
+    base = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
+    own = peft.LoraConfig(target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    peft.get_peft_model(base, own).save_pretrained(tmp_path / "theirs")
+    with pytest.raises(InvalidInput) as raised:
+        zoo.load(tmp_path / "base", task, adapter=tmp_path / "theirs")
+    assert str(raised.value) == (
+        f"The adapter '{tmp_path / 'theirs'}' has model.embed_tokens.weight of its own, which is one parameter with others in "
+        "this model (backbone.embeddings.tokens.weight, head.output.weight), and PEFT would keep them apart. Train it with "
+        "ensure_weight_tying, or leave it out of modules_to_save"
     )
 
 

@@ -342,6 +342,15 @@ def test_a_students_vectors_are_pooled_as_its_teachers(tmp_path: Path) -> None:
     assert near < 0.5 * far
 
 
+def test_vectors_are_learnt_from_texts_that_have_no_pair(tmp_path: Path) -> None:
+    taught = make_dropless("feature-extraction")
+    write_tokenizer(tmp_path)
+    taught.tokenizer = load_tokenizer(tmp_path)
+    config = settings(task_weight=0.0, cosine_weight=0.0, columns={"positive": "text"})
+    result = zoo.distill(taught, {"num_hidden_layers": 1}, DATA, config=config)
+    assert sum(result.losses[:4]) > 2 * sum(result.losses[-4:])
+
+
 def test_vectors_of_another_width_are_refused(teacher: Path) -> None:
     with pytest.raises(InvalidInput) as refusal:
         zoo.distill(teacher, {"hidden_size": 12}, PAIRS, task="feature-extraction", config=settings())

@@ -160,7 +160,9 @@ def apply_adapter(model: Model, adapter: Adapter) -> None:
             for name, one in read_neighbours(row, tensors, model, adapter.settings).items():
                 _put_beside(model, name, one)
                 targets.append(name_in_layer(name))
-            filled |= _copy_whole(row, tensors, model)
+            if all(hub in tensors for hub in row.hub):
+                _refuse_tied(row, model, adapter)
+                filled |= _copy_whole(row, tensors, model)
     except Unfit as error:
         raise CorruptFile(adapter.path / ADAPTER_WEIGHTS, str(error)) from None
     if tensors:
@@ -192,10 +194,20 @@ def _put_beside(model: Model, name: str, one: Neighbour) -> None:
     put(model, name, LoraLinear(linear, one.a.to(device), one.b.to(device), one.scale, magnitude=magnitude))
 
 
+def _refuse_tied(row: Row, model: Model, adapter: Adapter) -> None:
+    """Raises InvalidInput for a parameter that PEFT keeps apart from another, and that is one with it here."""
+    own = {id(model.get_parameter(name)) for name in row.zoo}
+    names = [name for name, one in model.named_parameters(remove_duplicate=False) if id(one) in own]
+    if len(names) > len(row.zoo) and not adapter.config.get("ensure_weight_tying"):
+        raise InvalidInput(
+            f"The adapter '{adapter.where}' has {', '.join(row.hub)} of its own, which is one parameter with others in this "
+            f"model ({', '.join(names)}), and PEFT would keep them apart. Train it with ensure_weight_tying, or leave it out of "
+            "modules_to_save"
+        )
+
+
 def _copy_whole(row: Row, tensors: dict[str, Tensor], model: Model) -> set[str]:
     """Copy the tensors of a row that an adapter holds whole, as those of a head; give the parameters' names. Raises Unfit."""
-    if not all(hub in tensors for hub in row.hub):
-        return set()
     parameters = [model.get_parameter(name) for name in row.zoo]
     given = [tensors.pop(hub) for hub in row.hub]
     for hub, tensor, like in zip(
