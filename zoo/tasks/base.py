@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidConfig, InvalidInput, TokenizerMissing
-from zoo.tasks.soft_targets import divergence
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -193,7 +193,7 @@ class Task(ABC):
 
     def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
         """Say what soft_loss is, for a card."""
-        return f"the divergence from the teacher's probabilities at temperature {temperature:g} (Hinton et al. 2015)"
+        return told("probabilities", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
         """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.errors import InvalidInput
 from zoo.tasks import metrics
 from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
-from zoo.tasks.soft_targets import divergence
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -125,17 +125,18 @@ class QuestionAnswering(Task):
         self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
     ) -> Tensor:
         """The mean of the divergences of start and end over the tokens of each text (Sanh et al. 2019, section 4.1)."""
-        ends = ((output.start_logits, taught.start_logits), (output.end_logits, taught.end_logits))
-        return sum(
-            (divergence(_within(found, counts), _within(wanted, counts), temperature) / 2 for found, wanted in ends),
-            torch.zeros((), device=counts.device),
+        start, end = (
+            divergence(_within(found, counts), _within(wanted, counts), temperature)
+            for found, wanted in (
+                (output.start_logits, taught.start_logits),
+                (output.end_logits, taught.end_logits),
+            )
         )
+        return (start + end) / 2
 
     def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
         """See Task."""
-        return (
-            super().describe_soft_loss(settings, temperature).replace("probabilities", "probabilities of start and end")
-        )
+        return told("probabilities of start and end", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, Answer, list[str]]:
         """The question that a window is of, the window's likeliest answer, and the right ones."""

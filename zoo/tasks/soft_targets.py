@@ -6,6 +6,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
+def told(answers: str, temperature: float) -> str:
+    """Say what a divergence is of, for a card. answers: such as "probabilities"."""
+    return f"the divergence from the teacher's {answers} at temperature {temperature:g} (Hinton et al. 2015)"
+
+
 def divergence(found: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     """Give the divergence of the student's probabilities from the teacher's, at a temperature (Hinton et al. 2015).
 

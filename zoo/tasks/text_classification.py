@@ -23,7 +23,7 @@ from zoo.tasks.base import (
     check_texts,
     encode_texts,
 )
-from zoo.tasks.soft_targets import binary_divergence, divergence
+from zoo.tasks.soft_targets import binary_divergence, divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -144,9 +144,8 @@ class TextClassification(Task):
         """See Task."""
         if problem_type(settings) == "regression":
             return "the mean square of the difference from the teacher's number"
-        said = super().describe_soft_loss(settings, temperature)
         several = problem_type(settings) == "multi_label_classification"
-        return said.replace("probabilities", "probability of each label") if several else said
+        return told("probability of each label" if several else "probabilities", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[Any, Any]:
         """The answer beside the label: a number, a tuple of 0 and 1, or the number predicted."""
