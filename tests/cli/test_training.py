@@ -89,7 +89,10 @@ def test_lora_is_asked_for_by_any_of_its_flags_and_answers_beside_its_base(
     assert json.loads(answered.stdout)[0]["output"] == {"label": expected.label, "score": expected.score}
     pushed = run_zoo(*arguments, "--lora-rank", "2", "--push", "me/adapted")
     assert pushed.returncode == 2
-    assert pushed.stderr.splitlines()[-1] == "Error: --push takes whole checkpoints; with LoRA add --lora-merge"
+    assert pushed.stderr.splitlines()[-1] == (
+        f"Error: --push: an adapter beside '{folder}' would be of no use to others, who do not have that folder. Name a base "
+        "on a hub, or add --lora-merge"
+    )
 
 
 def test_what_is_guessed_is_said(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from zoo.cli.training import (
     given_settings,
     out_option,
     print_result,
+    push_option,
     ranks_option,
     resume_option,
     say,
@@ -99,6 +100,7 @@ class DistillCommand(SettingsCommand):
 @config_option
 @resume_option
 @ranks_option
+@push_option
 @json_option
 def distill_command(
     teacher: str,
@@ -107,6 +109,7 @@ def distill_command(
     evaluation: str | None,
     out: Path,
     config_file: str | None,
+    push_to: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -116,6 +119,7 @@ def distill_command(
     Example: zoo distill bert-base-uncased --student student.toml --train corpus.txt \\
                  --learning-rate 5e-4 --out ./my-distilbert
     """
+    from zoo.publishing import push
     from zoo.training.config import DistillConfig
     from zoo.training.distillation import distill
 
@@ -128,4 +132,5 @@ def distill_command(
         result = distill(
             teacher, student, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say
         )
-    print_result(result, as_json)
+    commit = push(result.model, push_to) if push_to else None
+    print_result(result, as_json, push_to, commit)

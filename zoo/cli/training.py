@@ -119,7 +119,7 @@ def print_result(result: Any, as_json: bool, push_to: str | None = None, commit:
         return
     if as_json:
         facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        print_json(facts)
+        print_json(facts | {"learnt_parameters": result.learnt_parameters, "parameters": result.parameters})
         return
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")
@@ -160,6 +160,7 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
+push_option = click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
 ranks_option = click.option(
     "--nproc-per-node",
     "rank_count",
@@ -184,7 +185,7 @@ evaluation_option = click.option("--eval", "evaluation", help="Held-out examples
 @config_option
 @resume_option
 @ranks_option
-@click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
+@push_option
 @json_option
 def finetune_command(
     ref: str,
@@ -203,14 +204,18 @@ def finetune_command(
                  --train train.csv --eval test.csv --out ./my-classifier
     """
     from zoo.publishing import push
+    from zoo.references import parse
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
     task, resume = options.pop("task"), options.pop("resume")
     settings = given_settings(options) | {"output_dir": out}
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
-    if push_to and config.lora is not None and not config.lora.merge:
-        raise click.UsageError("--push takes whole checkpoints; with LoRA add --lora-merge")
+    if push_to and config.lora is not None and not config.lora.merge and parse(ref).folder is not None:
+        raise click.UsageError(
+            f"--push: an adapter beside '{ref}' would be of no use to others, who do not have that folder. Name a base on a "
+            "hub, or add --lora-merge"
+        )
     if resume:
         tell_of_resuming(out)
     with step_progress("training") as watch:

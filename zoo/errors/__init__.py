@@ -53,6 +53,7 @@ from zoo.errors.store import (
     SignatureWarning,
 )
 from zoo.errors.training import (
+    AdapterAlone,
     AdapterMismatch,
     CheckpointNotSaved,
     RankKilled,
@@ -64,6 +65,7 @@ from zoo.errors.training import (
 
 __all__ = [
     "AccessDenied",
+    "AdapterAlone",
     "AdapterMismatch",
     "CanaryMismatch",
     "CanaryMissing",

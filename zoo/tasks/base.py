@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidConfig, InvalidInput, TokenizerMissing
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -177,6 +178,24 @@ class Task(ABC):
         Only tasks whose labels a decoder writes have it.
         """
         raise NotImplementedError
+
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """Give how far a student's answers are from its teacher's, a scalar: what distillation makes small.
+
+        counts: bool (batch, time), the tokens that count. temperature: both models' scores are divided by it. By default
+        the divergence of probabilities, over texts or over those tokens.
+        """
+        assert output.logits is not None and taught.logits is not None
+        found, wanted = output.logits, taught.logits
+        if found.dim() == 3:
+            found, wanted = found[counts], wanted[counts]
+        return divergence(found, wanted, temperature)
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """Say what soft_loss is, for a card."""
+        return told("probabilities", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
         """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.errors import InvalidInput
 from zoo.tasks import metrics
 from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -120,6 +121,23 @@ class QuestionAnswering(Task):
             feature.reference = examples[feature.source]["context"], list(answers["text"])
         return features
 
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """The mean of the divergences of start and end over the tokens of each text (Sanh et al. 2019, section 4.1)."""
+        start, end = (
+            divergence(_within(found, counts), _within(wanted, counts), temperature)
+            for found, wanted in (
+                (output.start_logits, taught.start_logits),
+                (output.end_logits, taught.end_logits),
+            )
+        )
+        return (start + end) / 2
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """See Task."""
+        return told("probabilities of start and end", temperature)
+
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, Answer, list[str]]:
         """The question that a window is of, the window's likeliest answer, and the right ones."""
         context, right = feature.reference
@@ -136,6 +154,12 @@ class QuestionAnswering(Task):
     def measure(self, records: Sequence[tuple[str, list[str]]]) -> dict[str, float]:
         """exact and f1. See zoo.tasks.metrics."""
         return metrics.answers_in_text([answer for answer, _ in records], [right for _, right in records])
+
+
+def _within(scores: Tensor | None, counts: Tensor) -> Tensor:
+    """Give scores in float32, next to no probability left for the padding."""
+    assert scores is not None
+    return scores.float().masked_fill(~counts, -1e9)
 
 
 def _pair(value: Any, index: int) -> tuple[str, str]:

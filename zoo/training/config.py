@@ -123,7 +123,10 @@ class DistillConfig(FinetuneConfig):
         2.0, gt=0, description="What both models' scores are divided by before they are compared, a number without unit"
     )
     soft_weight: float = Field(
-        5.0, ge=0, description="Factor of the divergence from the teacher's probabilities, in nats per token or text"
+        5.0,
+        ge=0,
+        description="Factor of the divergence from the teacher's probabilities, in nats per token or text, or of the mean "
+        "square of the difference where its answers are numbers or vectors",
     )
     task_weight: float = Field(2.0, ge=0, description="Factor of the task's own loss, in nats per token or text")
     cosine_weight: float = Field(
