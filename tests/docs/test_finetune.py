@@ -1,5 +1,6 @@
 """The guide to fine-tuning: its files are written, its commands and blocks run, and it names every task and file."""
 
+import json
 import os
 import re
 import subprocess
@@ -34,10 +35,18 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_block_runs(reader: Path) -> None:
     names: dict[str, Any] = {}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), names)
     assert zoo.load("./merged").predict(["a very good film"])[0].label == "good"
+    journal = [json.loads(line) for line in Path("journal.jsonl").read_text().splitlines()]
+    assert [list(entry) for entry in journal] == [
+        ["steps", "settings"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+    ]
 
 
 def test_every_command_prints_what_the_guide_shows(reader: Path, home: Path) -> None:

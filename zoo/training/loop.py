@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from zoo import host
 from zoo.errors import InvalidInput, TrainingDiverged
-from zoo.layers.stacks import Stack
+from zoo.layers.compilation import Compiled
+from zoo.layers.stacks import Stack, run_layer
 from zoo.model import Model
 from zoo.tasks.base import Features, Output, Task, collate
 from zoo.training.batches import steps
@@ -24,6 +26,10 @@ from zoo.training.freezing import frozen
 from zoo.training.optimizer import make_optimizer, set_learning_rate
 from zoo.training.schedule import learning_rate_share
 from zoo.training.state import LOSS, Evaluation, State
+from zoo.training.tracking import tell, tell_of_step
+
+if TYPE_CHECKING:
+    from pluggy import HookRelay
 
 Watch = Callable[[int, int, float], None]
 """Told (step, steps, loss) after each optimiser step."""
@@ -34,11 +40,12 @@ Objective = Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, as lifecycle plugins see it. steps: optimiser steps in all."""
+    """A training run, as lifecycle plugins see it. steps: optimiser steps in all. hooks: of its trackers."""
 
     model: Model
     config: FinetuneConfig
     steps: int
+    hooks: tuple[HookRelay, ...] = ()
 
 
 def train(
@@ -68,18 +75,23 @@ def train(
             rate = config.learning_rate * learning_rate_share(state.step, run.steps, config)
             set_learning_rate(state.optimizer, rate)
             chosen = [[features[index] for index in batch] for batch in batches]
-            _take_step(state, task, chosen, config, objective)
-            metrics = {"loss": state.losses[-1], "learning_rate": rate}
-            host.notify("zoo_training_step", run=run, step=state.step, metrics=metrics)
+            began = time.perf_counter()
+            norm = _take_step(state, task, chosen, config, objective)
+            tokens = sum(lengths[index] for batch in batches for index in batch)
+            speed = tokens / (time.perf_counter() - began)
+            metrics = {
+                "loss": state.losses[-1], "learning_rate": rate, "gradient_norm": norm, "tokens_per_second": speed,
+            }  # fmt: skip
+            tell_of_step(run, state.step, metrics)
             watch(state.step, run.steps, state.losses[-1])
             if held_out and config.eval_steps is not None and state.step % config.eval_steps == 0:
-                _evaluate(state, task, held_out, config)
+                _evaluate(run, state, task, held_out)
                 if state.has_stalled(config.patience):
                     break
             if checkpoints is not None and state.step < run.steps and checkpoints.is_due(state.step):
                 _check_weights(state, config)
                 checkpoints.save(state)
-        _check_outcome(state, task, held_out, chosen[-1], config)
+        _check_outcome(run, state, task, held_out, chosen[-1])
         state.return_to_best()
     return state
 
@@ -101,8 +113,11 @@ def loss_of(output: Output, labels: Tensor, task: Task, config: FinetuneConfig) 
 
 def _take_step(
     state: State, task: Task, batches: Sequence[Sequence[Features]], config: FinetuneConfig, objective: Objective
-) -> None:
-    """Take one optimiser step, by the gradient of the mean over the terms of all batches. Raises TrainingDiverged."""
+) -> float:
+    """Take one optimiser step, by the gradient of the mean over the terms of all batches.
+
+    Returns the gradient's norm before it was clipped. Raises TrainingDiverged.
+    """
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     collated = [_collate(task, batch, state.model) for batch in batches]
     weights = [task.weight(labels) for _, labels in collated]
@@ -122,25 +137,26 @@ def _take_step(
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.losses.append(loss_value)
+    return float(norm_value)
 
 
-def _evaluate(state: State, task: Task, held_out: Sequence[Features], config: FinetuneConfig) -> None:
+def _evaluate(run: Run, state: State, task: Task, held_out: Sequence[Features]) -> None:
     """Evaluate after a step. Raises TrainingDiverged."""
-    metrics = evaluate(state.model, task, held_out, config)
-    _check(metrics[LOSS], state.step, config, "loss over the held-out examples")
-    state.take_evaluation(Evaluation(state.step, metrics), keep_best=config.eval_steps is not None)
+    metrics = evaluate(state.model, task, held_out, run.config)
+    _check(metrics[LOSS], state.step, run.config, "loss over the held-out examples")
+    state.take_evaluation(Evaluation(state.step, metrics), keep_best=run.config.eval_steps is not None)
+    tell("zoo_training_evaluated", run, step=state.step, metrics=metrics)
 
 
-def _check_outcome(
-    state: State, task: Task, held_out: Sequence[Features], last: Sequence[Features], config: FinetuneConfig
-) -> None:
+def _check_outcome(run: Run, state: State, task: Task, held_out: Sequence[Features], last: Sequence[Features]) -> None:
     """See what the last step came to, which no further step would notice. Raises TrainingDiverged."""
+    config = run.config
     if not held_out:
         inputs, labels = _collate(task, last, state.model)
         with torch.no_grad(), autocast(state.model, config):
             _check(float(state.model(**inputs, labels=labels).loss), state.step + 1, config)
     elif not state.evaluations or state.evaluations[-1].step != state.step:
-        _evaluate(state, task, held_out, config)
+        _evaluate(run, state, task, held_out)
 
 
 def _check_weights(state: State, config: FinetuneConfig) -> None:
@@ -166,20 +182,25 @@ def _prepared(run: Run) -> Iterator[None]:
     """Make the model and the random numbers ready for training, and leave both as they were whatever happens."""
     model, config = run.model, run.config
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
-    if config.gradient_checkpointing and not stacks:
-        raise InvalidInput(
-            f"gradient_checkpointing: the architecture '{model.architecture.name}' is not made of zoo.layers' stacks, "
-            "whose layers could be computed again; leave it out"
-        )
+    for setting, wanted, what in (
+        ("gradient_checkpointing", config.gradient_checkpointing, "computed again"),
+        ("compile", config.compile, "compiled"),
+    ):
+        if wanted and not stacks:
+            raise InvalidInput(
+                f"{setting}: the architecture '{model.architecture.name}' is not made of zoo.layers' stacks, "
+                f"whose layers could be {what}; leave it out"
+            )
+    compiled = Compiled(run_layer, "trains", "compile", dynamic=True) if config.compile else None
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), frozen(model, config.frozen_layers):
         torch.manual_seed(config.seed)
         model.train()
         for stack in stacks:
-            stack.recomputes = config.gradient_checkpointing
+            stack.recomputes, stack.compiled = config.gradient_checkpointing, compiled
         try:
             yield
         finally:
             model.eval()
             for stack in stacks:
-                stack.recomputes = False
+                stack.recomputes, stack.compiled = False, None
