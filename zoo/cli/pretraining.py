@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from zoo.cli.live import training_view
 from zoo.cli.models import task_option
-from zoo.cli.output import json_option, step_progress
+from zoo.cli.output import json_option
 from zoo.cli.training import (
     SettingsCommand,
     column_option,
@@ -68,8 +69,8 @@ def pretrain_command(
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
     if chosen["resume"]:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
-        result = pretrain(architecture, spec, train, evaluation, config=config, watch=watch, say=say, **chosen)
+    with training_view() as view:
+        result = pretrain(architecture, spec, train, evaluation, config=config, trackers=[view], say=say, **chosen)
     print_result(result, as_json)
 
 
@@ -128,9 +129,9 @@ def distill_command(
     config = DistillConfig.read(config_file, **settings) if config_file else DistillConfig(**settings)
     if resume:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
+    with training_view() as view:
         result = distill(
-            teacher, student, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say
+            teacher, student, train, evaluation, task=task, config=config, resume=resume, trackers=[view], say=say
         )
     commit = push(result.model, push_to) if push_to else None
     print_result(result, as_json, push_to, commit)

@@ -10,8 +10,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
+from zoo.cli.live import training_view
 from zoo.cli.models import adapter_option, device_option, dtype_option, ignore_option, load_model, task_option
-from zoo.cli.output import json_option, print_json, print_table, revision_option, step_progress
+from zoo.cli.output import json_option, print_json, print_table, revision_option
 from zoo.training.distributed import ranks
 
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
@@ -118,12 +119,29 @@ def print_result(result: Any, as_json: bool, push_to: str | None = None, commit:
     if not ranks.is_first():
         return
     if as_json:
-        facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        print_json(facts | {"learnt_parameters": result.learnt_parameters, "parameters": result.parameters})
+        print_json(_facts(result, commit))
         return
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")
     click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
+
+
+def _facts(result: Any, commit: str | None) -> dict[str, Any]:
+    """Give what is known of a run as JSON. emissions: kg of CO2 equivalent; footprint: null where nothing was counted."""
+    from dataclasses import asdict
+
+    footprint = result.footprint
+    counted = None if footprint is None else {**asdict(footprint), "grams_per_kwh": footprint.grams_per_kwh}
+    return {
+        "path": str(result.path),
+        "steps": len(result.losses),
+        "metrics": result.metrics,
+        "emissions": result.emissions,
+        "footprint": counted,
+        "learnt_parameters": result.learnt_parameters,
+        "parameters": result.parameters,
+        "commit": commit,
+    }
 
 
 class Number(click.ParamType[int | float]):
@@ -218,8 +236,8 @@ def finetune_command(
         )
     if resume:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say)
+    with training_view() as view:
+        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, trackers=[view], say=say)
     commit = push(result.model, push_to) if push_to and ranks.is_first() else None
     print_result(result, as_json, push_to, commit)
 

@@ -271,8 +271,19 @@ def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str],
     for index, example in enumerate(examples):
         absent = [column for column in columns if example.get(column) is None]
         if absent:
+            if absent[0] in example:
+                raise InvalidInput(
+                    f"Example {index} has nothing (null) as its '{absent[0]}'; leave it out, or fill it in"
+                )
             has = ", ".join(map(str, example))
             raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
+
+
+def check_some_text(texts: Sequence[str]) -> None:
+    """Refuse raw texts that are all empty; among others an empty one does no harm. Raises InvalidInput."""
+    check_texts(texts)
+    if not any(text.strip() for text in texts):
+        raise InvalidInput("No text holds anything to learn from: all are empty")
 
 
 def check_not_empty(examples: Sequence[Mapping[str, Any]], column: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from zoo.training.finetuning import FinetuneResult, Teacher, check_wishes, teach
 from zoo.training.loop import Watch, loss_of
 from zoo.training.preparation import Say, once, prepare
 from zoo.training.sizes import Sizes, name_fields, read_sizes
+from zoo.training.tracking import Tracker
 
 _LAYER = re.compile(r"^(.*?\.layers\.)(\d+)(\..*)$")
 
@@ -41,6 +42,7 @@ def distill(
     config: DistillConfig | None = None,
     resume: bool = False,
     watch: Watch = lambda step, steps, loss: None,
+    trackers: Sequence[Tracker] = (),
     say: Say = lambda text: None,
 ) -> FinetuneResult:
     """Train a smaller model to give the answers of a larger one, for the same task, with the same tokenizer and labels.
@@ -50,7 +52,7 @@ def distill(
     teacher's, with half of its layers.
     Every second layer of the teacher, or as many as the student has, evenly spread, is the student's start, with what
     else fits in name and shape; the result's model.fresh_parameters names the rest.
-    train, eval, task, config, resume, watch, say: as for zoo.finetune; the losses in the result are weighted sums.
+    train, eval, task, config, resume, watch, trackers, say: as for zoo.finetune; the losses in the result are weighted sums.
     Raises InvalidInput where the two do not go together, and what zoo.make_spec and zoo.finetune raise.
     """
     config, say = config or DistillConfig(), once(say)
@@ -69,7 +71,7 @@ def distill(
     run = prepare(model, train, eval, None, within, say)
     lesson = Distillation(teacher, run.task, config, compares_states)
     told = f"{lesson.told()} Of the student {taken} started as the teacher's."
-    return teach(run, config, watch, lesson, Teacher(teacher.checkpoint, told))
+    return teach(run, config, watch, lesson, Teacher(teacher.checkpoint, told), trackers)
 
 
 @dataclass(frozen=True)

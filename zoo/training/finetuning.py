@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from zoo.training.preparation import Prepared, Say, prepare
 from zoo.training.report import Report, describe_run, learning, save_report
 from zoo.training.schedule import learning_rate_share
 from zoo.training.state import State
+from zoo.training.tensorboard import require_tensorboard, trackers_for
+from zoo.training.tracking import Tracker, tell
+
+_OF_THIS_MACHINE = {"output_dir", "save_steps", "save_minutes", "columns", "tensorboard"}  # no part of a card
 
 
 @dataclass
@@ -69,6 +74,7 @@ def finetune(
     config: FinetuneConfig | None = None,
     resume: bool = False,
     watch: loop.Watch = lambda step, steps, loss: None,
+    trackers: Sequence[Tracker] = (),
     say: Say = lambda text: None,
 ) -> FinetuneResult:
     """Fine-tune a model on examples: all parameters of it, or with LoRA small matrices beside them.
@@ -77,9 +83,10 @@ def finetune(
     train, eval: see zoo.training.data.read_examples; columns are the task's, or named and guessed (see
     zoo.training.columns). task: None for the model's own.
     resume: go on from the newest checkpoint in the settings' output_dir, or begin where there is none yet.
-    watch: told (step, steps, loss). say: told what was guessed, a sentence each.
+    watch: told (step, steps, loss). trackers: told of the run by lifecycle hooks (see zoo.training.tracking). say: told
+    what was guessed, a sentence each.
     Where a launcher started several ranks, each makes this same call and they train together, as the setting `parallel`
-    says; the first alone writes, watches, says, and tells plugins.
+    says; the first alone writes, watches, says, and tells plugins and trackers.
     Raises InvalidInput before training starts where the data is at fault, ExtraMissing, UnfinishedRun, ResumeRefused,
     TrainingDiverged, CheckpointNotSaved, and RankLost.
     """
@@ -89,7 +96,7 @@ def finetune(
     if config.lora is not None:
         attach(run.model, config.lora, config.seed if config.head_seed is None else config.head_seed)
         say(f"beside the weights {learning(*count_parameters(run.model, config))} learn")
-    return teach(run, config, watch)
+    return teach(run, config, watch, trackers=trackers)
 
 
 def teach(
@@ -98,16 +105,18 @@ def teach(
     watch: loop.Watch,
     objective: Objective | None = None,
     teacher: Teacher | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> FinetuneResult:
-    """Train what is prepared, tell lifecycle plugins, and save the result.
+    """Train what is prepared, tell plugins and trackers, and save the result.
 
     objective: None for the task's own loss. teacher: for the card.
 
     Raises what zoo.finetune raises once training has started.
     """
-    training = loop.Run(run.model, config, count_steps([run.task.length(feature) for feature in run.features], config))
-    if ranks.is_first():
-        host.notify("zoo_training_started", run=training)
+    steps = count_steps([run.task.length(feature) for feature in run.features], config)
+    hooks = tuple(host.hooks_of(tracker) for tracker in (*trackers_for(config.tensorboard), *trackers))
+    training = loop.Run(run.model, config, steps, hooks)
+    tell("zoo_training_started", training)
     state = _trained(training, run, watch, objective)
     measured = state.best_evaluation()
     metrics = {"train_loss": state.train_loss()} | (dict(measured.metrics) if measured else {})
@@ -125,7 +134,7 @@ def _finish(training: loop.Run, run: Prepared, state: State, result: FinetuneRes
     config = training.config
     if config.lora is not None and config.lora.merge:
         run.model.merge_adapter()
-    host.notify("zoo_training_finished", run=training, result=result)
+    tell("zoo_training_finished", training, result=result)
     run.model.record = _record(result, config, run, teacher)
     if config.output_dir is not None:
         run.model.save(config.output_dir)
@@ -141,7 +150,9 @@ def count_parameters(model: Model, config: FinetuneConfig) -> tuple[int, int]:
 
 
 def check_wishes(config: FinetuneConfig, evaluates: bool, resume: bool) -> None:
-    """Refuse wishes that do not go together. Raises InvalidInput, UnfinishedRun."""
+    """Refuse wishes that do not go together. Raises InvalidInput, ExtraMissing, UnfinishedRun."""
+    if config.tensorboard is not None:
+        require_tensorboard()
     if config.eval_steps is not None and not evaluates and not config.held_out_share:
         raise InvalidInput(
             f"eval_steps is {config.eval_steps}, and there are no examples to evaluate on; give some as eval, "
@@ -186,7 +197,7 @@ def _record(result: FinetuneResult, config: FinetuneConfig, run: Prepared, teach
         base_commit=base.commit if base else None,
         examples=run.examples,
         evaluated=len(run.held_out_examples),
-        settings=config.model_dump(mode="json", exclude={"output_dir", "save_steps", "save_minutes", "columns"}),
+        settings=config.model_dump(mode="json", exclude=_OF_THIS_MACHINE),
         taught=teacher.told if teacher else None,
         learnt=learning(result.learnt_parameters, result.parameters),
         metrics=result.metrics,

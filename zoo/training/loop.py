@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from zoo import host
 from zoo.errors import InvalidInput, TrainingDiverged
-from zoo.layers.stacks import Stack
+from zoo.layers.compilation import Compiled
+from zoo.layers.stacks import Stack, run_layer
 from zoo.model import Model
 from zoo.tasks.base import Features, Output, Task, collate
 from zoo.training.batches import Batch, epoch_seed, steps
@@ -26,6 +28,10 @@ from zoo.training.freezing import frozen
 from zoo.training.optimizer import make_optimizer, set_learning_rate
 from zoo.training.schedule import learning_rate_share
 from zoo.training.state import LOSS, Evaluation, State
+from zoo.training.tracking import tell, tell_of_step
+
+if TYPE_CHECKING:
+    from pluggy import HookRelay
 
 Watch = Callable[[int, int, float], None]
 """Told (step, steps, loss) after each optimiser step."""
@@ -33,7 +39,7 @@ Watch = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, as lifecycle plugins see it. steps: optimiser steps in all.
+    """A training run, as lifecycle plugins see it. steps: optimiser steps in all. hooks: of its trackers.
 
     A model that several ranks hold in shards is without weights until the run has ended.
     """
@@ -41,6 +47,7 @@ class Run:
     model: Model
     config: FinetuneConfig
     steps: int
+    hooks: tuple[HookRelay, ...] = ()
 
 
 def train(
@@ -75,20 +82,27 @@ def train(
             set_learning_rate(state.optimizer, rate)
             own = parallel.share.of(batches, stays_whole)
             chosen = [([features[index] for index in batch], counts) for batch, counts in own]
-            _take_step(state, task, chosen, config, parallel)
+            began = time.perf_counter()
+            norm = _take_step(state, task, chosen, config, parallel)
             last = batches
+            tokens = sum(lengths[index] for batch in batches for index in batch)
+            metrics = {
+                "loss": state.losses[-1],
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "tokens_per_second": tokens / (time.perf_counter() - began),
+            }
+            tell_of_step(run, state.step, metrics)
             if ranks.is_first():
-                metrics = {"loss": state.losses[-1], "learning_rate": rate}
-                host.notify("zoo_training_step", run=run, step=state.step, metrics=metrics)
                 watch(state.step, run.steps, state.losses[-1])
             if held_out and config.eval_steps is not None and state.step % config.eval_steps == 0:
-                _evaluate(state, task, held_out, config, parallel)
+                _evaluate(run, state, task, held_out, parallel)
                 if state.has_stalled(config.patience):
                     break
             if checkpoints is not None and state.step < run.steps and checkpoints.is_due(state.step):
                 _check_weights(state, config)
                 checkpoints.save(state)
-        _check_outcome(state, task, held_out, [features[index] for index in last[-1]], config, parallel)
+        _check_outcome(run, state, task, held_out, [features[index] for index in last[-1]], parallel)
         state.return_to_best()
         parallel.collect(run.model)
     return state
@@ -115,10 +129,11 @@ def _take_step(
     batches: Sequence[tuple[Sequence[Features], bool]],
     config: FinetuneConfig,
     parallel: Parallel,
-) -> None:
+) -> float:
     """Take one optimiser step, by the gradient of the mean over the terms of all batches of all ranks.
 
-    batches: this rank's, each with whether it counts. Raises TrainingDiverged.
+    batches: this rank's, each with whether it counts.
+    Returns the gradient's norm before it was clipped. Raises TrainingDiverged.
     """
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     collated = [_collate(task, batch, state.model) for batch, _ in batches]
@@ -145,34 +160,35 @@ def _take_step(
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.losses.append(loss_value)
+    return float(norm_value)
 
 
-def _evaluate(
-    state: State, task: Task, held_out: Sequence[Features], config: FinetuneConfig, parallel: Parallel
-) -> None:
+def _evaluate(run: Run, state: State, task: Task, held_out: Sequence[Features], parallel: Parallel) -> None:
     """Evaluate after a step, all ranks together; what the first finds counts for all. Raises TrainingDiverged."""
     with parallel.evaluating():
-        metrics = ranks.broadcast(evaluate(state.model, task, held_out, config, parallel.share))
-    _check(metrics[LOSS], state.step, config, "loss over the held-out examples")
-    state.take_evaluation(Evaluation(state.step, metrics), keep_best=config.eval_steps is not None)
+        metrics = ranks.broadcast(evaluate(state.model, task, held_out, run.config, parallel.share))
+    _check(metrics[LOSS], state.step, run.config, "loss over the held-out examples")
+    state.take_evaluation(Evaluation(state.step, metrics), keep_best=run.config.eval_steps is not None)
+    tell("zoo_training_evaluated", run, step=state.step, metrics=metrics)
 
 
 def _check_outcome(
+    run: Run,
     state: State,
     task: Task,
     held_out: Sequence[Features],
     last: Sequence[Features],
-    config: FinetuneConfig,
     parallel: Parallel,
 ) -> None:
     """See what the last step came to, which no further step would notice. Raises TrainingDiverged."""
+    config = run.config
     if not held_out:
         inputs, labels = _collate(task, last, state.model)
         with torch.no_grad(), autocast(state.model, config):
             loss = float(state.model(**inputs, labels=labels).loss)
         _check(ranks.broadcast(loss), state.step + 1, config)
     elif not state.evaluations or state.evaluations[-1].step != state.step:
-        _evaluate(state, task, held_out, config, parallel)
+        _evaluate(run, state, task, held_out, parallel)
 
 
 def _check_weights(state: State, config: FinetuneConfig) -> None:
@@ -198,21 +214,26 @@ def _prepared(run: Run) -> Iterator[None]:
     """Make the model and the random numbers ready for training, and leave both as they were whatever happens."""
     model, config = run.model, run.config
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
-    if config.gradient_checkpointing and not stacks:
-        raise InvalidInput(
-            f"gradient_checkpointing: the architecture '{model.architecture.name}' is not made of zoo.layers' stacks, "
-            "whose layers could be computed again; leave it out"
-        )
+    for setting, wanted, what in (
+        ("gradient_checkpointing", config.gradient_checkpointing, "computed again"),
+        ("compile", config.compile, "compiled"),
+    ):
+        if wanted and not stacks:
+            raise InvalidInput(
+                f"{setting}: the architecture '{model.architecture.name}' is not made of zoo.layers' stacks, "
+                f"whose layers could be {what}; leave it out"
+            )
+    compiled = Compiled(run_layer, "trains", "compile", dynamic=True) if config.compile else None
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), frozen(model, config.frozen_layers):
         shares_examples = config.parallel != "tensor"  # where not, what one rank drops all others have to drop
         torch.manual_seed(epoch_seed(config.seed, ranks.rank() if shares_examples else 0))
         model.train()
         for stack in stacks:
-            stack.recomputes = config.gradient_checkpointing
+            stack.recomputes, stack.compiled = config.gradient_checkpointing, compiled
         try:
             yield
         finally:
             model.eval()
             for stack in stacks:
-                stack.recomputes = False
+                stack.recomputes, stack.compiled = False, None

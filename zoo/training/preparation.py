@@ -130,6 +130,11 @@ def _loaded(ref: str | Path, task: Task, examples: Sequence[Example], config: Fi
             return model
     except HeadMissing:
         pass
+    if settings.problem_type == "single_label_classification" and len(settings.labels) == 1:
+        raise InvalidInput(
+            f"All examples have the label '{settings.labels[0]}', so there is nothing to tell apart; "
+            "give examples of at least two labels"
+        )
     model = load(ref, task.name, labels=settings.labels, seed=seed, device=device)
     model.settings = settings
     return model
@@ -145,7 +150,7 @@ def encode(examples: Sequence[Example], task: Task, model: Model, config: Finetu
         whose = "the model's" if longest == model.max_length else "max_length's"
         raise InvalidInput(
             f"Example {cut[0]} has more than {whose} {longest} tokens"
-            + (f", and so have {len(cut) - 1} others" if len(cut) > 1 else "")
+            + {1: "", 2: ", and so has 1 other"}.get(len(cut), f", and so have {len(cut) - 1} others")
             + "; shorten them, or accept that they are cut at the end with --truncate (truncate=True)"
         )
     if cut:
@@ -155,7 +160,9 @@ def encode(examples: Sequence[Example], task: Task, model: Model, config: Finetu
 
 def _tell_of_rare_labels(examples: Sequence[Example], say: Say) -> None:
     labels = [example.get("label") for example in examples]
-    if all(isinstance(label, str | int) for label in labels):
-        alone = [str(label) for label, count in Counter(labels).items() if count == 1]
-        if alone:
-            say(f"labels with one example only: {', '.join(alone)}")
+    tags = [tag for example in examples if isinstance(tags := example.get("tags"), Sequence) for tag in tags]
+    for found, what in ((labels, "labels with one example only"), (tags, "tags of one word only")):
+        if all(isinstance(label, str | int) for label in found):
+            alone = [str(label) for label, count in Counter(found).items() if count == 1]
+            if alone:
+                say(f"{what}: {', '.join(alone)}")

@@ -13,7 +13,7 @@ from zoo.hub.pulling import pull
 from zoo.loading import build, make_spec
 from zoo.references import parse
 from zoo.tasks import get_task
-from zoo.tasks.base import check_columns, check_texts
+from zoo.tasks.base import check_columns, check_some_text
 from zoo.tokenization import Tokenizer, load_tokenizer
 from zoo.training.checkpoints import find_step
 from zoo.training.config import FinetuneConfig
@@ -24,6 +24,7 @@ from zoo.training.finetuning import FinetuneResult, check_wishes, finetune
 from zoo.training.loop import Watch
 from zoo.training.preparation import Say, once, read
 from zoo.training.sizes import Sizes, name_fields, read_sizes
+from zoo.training.tracking import Tracker
 
 PRETRAINING = ("fill-mask", "text-generation")
 """The tasks that raw text is enough for."""
@@ -42,6 +43,7 @@ def pretrain(
     config: FinetuneConfig | None = None,
     resume: bool = False,
     watch: Watch = lambda step, steps, loss: None,
+    trackers: Sequence[Tracker] = (),
     say: Say = lambda text: None,
 ) -> FinetuneResult:
     """Train a model from random weights on raw text. The settings' output_dir gets a checkpoint like any other.
@@ -51,7 +53,7 @@ def pretrain(
     train: as for zoo.finetune, or several files; the column is `text`. task: None for the one of PRETRAINING that the
     architecture has. tokenizer: a reference or folder whose tokenizer to take; None to train one on the texts (see
     zoo.tokenization.training). vocab_size: the most tokens of a trained one; None for the spec's.
-    config, eval, watch, say: as for zoo.finetune. resume: too; the tokenizer is then the one in the folder.
+    config, eval, watch, trackers, say: as for zoo.finetune. resume: too; the tokenizer is then the one in the folder.
     Raises UnknownArchitecture, UnknownTask, UnknownConfigKey, InvalidConfig, and what zoo.finetune raises.
     """
     config, say = config or FinetuneConfig(), once(say)
@@ -77,7 +79,9 @@ def pretrain(
     seed = config.seed if config.head_seed is None else config.head_seed
     model = build(make_spec(architecture, **_fitted(fields, code, chosen)), found.name, seed=seed)
     model.tokenizer = chosen
-    return finetune(model, examples, eval, task=found.name, config=config, resume=resume, watch=watch, say=say)
+    return finetune(
+        model, examples, eval, task=found.name, config=config, resume=resume, watch=watch, trackers=trackers, say=say
+    )
 
 
 def _check_settings(config: FinetuneConfig, tokenizer: str | Path | None, vocab_size: int | None) -> Path:
@@ -125,9 +129,7 @@ def _texts(examples: Sequence[Example], task: str) -> list[str]:
     """Raises InvalidInput where there is nothing in the texts."""
     check_columns(examples, get_task(task).columns, task)
     texts = [example["text"] for example in examples]
-    check_texts(texts)
-    if not any(text.strip() for text in texts):
-        raise InvalidInput("No text holds anything to learn from: all are empty")
+    check_some_text(texts)
     return texts
 
 
