@@ -18,16 +18,20 @@ from typing import Any
 
 from tests.benchmarks.turns import Figures, make_parser, measured, minilm, take_turns
 
+LORA_TARGETS = [f"attention.{name}" for name in ("query", "key", "value", "output")] + [
+    "feedforward.up",
+    "feedforward.down",
+]
 Rows = list[dict[str, str]]
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, learning_rate=2e-4)
     parser.add_argument("--model", type=Path, default=minilm())
     parser.add_argument("--examples", type=int, default=4000, help="training sentences; 0 for all")
-    parser.add_argument("--lora-learning-rate", type=float, default=2e-3)
-    parser.add_argument("--lora-rank", type=int, default=8)
-    parser.add_argument("--lora-targets", nargs="+", default=["attention.query", "attention.value"])
+    parser.add_argument("--lora-learning-rate", type=float, default=3e-3)
+    parser.add_argument("--lora-rank", type=int, default=4)
+    parser.add_argument("--lora-targets", nargs="+", default=LORA_TARGETS)
     take_turns(parser, {"zoo": run_zoo, "lora": run_lora, "transformers": run_transformers})
 
 
@@ -61,6 +65,8 @@ def run_zoo(options: argparse.Namespace, **changes: Any) -> Figures:
     figures: Figures = {}
     with measured(figures):
         zoo.finetune(model, train, config=config)
+    if options.times_only:
+        return figures
     learnt = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     answers = model.predict([example["text"] for example in dev])
     right = sum(answer.label == example["label"] for answer, example in zip(answers, dev, strict=True))
@@ -98,6 +104,8 @@ def run_transformers(options: argparse.Namespace) -> Figures:
     figures: Figures = {}
     with measured(figures):
         learn(model, shuffled(encode(train), collator, options.batch_size), settings_of(options))
+    if options.times_only:
+        return figures
     with torch.inference_mode():
         batches = shuffled(encode(dev), collator, options.batch_size)
         right = sum(int((model(**batch).logits.argmax(-1) == batch["labels"]).sum()) for batch in batches)

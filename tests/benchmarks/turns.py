@@ -20,7 +20,7 @@ Figures = dict[str, float]
 Side = Callable[[argparse.Namespace], Figures]
 """One way of training: gives `seconds` and memory (see `measured`), and its scores."""
 
-COSTS = ("seconds", "peak_mib", "grown_mib")
+COSTS = ("seconds", "cpu_seconds", "peak_mib", "grown_mib")
 
 
 def make_parser(module: Any, **defaults: Any) -> argparse.ArgumentParser:
@@ -33,6 +33,7 @@ def make_parser(module: Any, **defaults: Any) -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--times-only", action="store_true", help="take no scores after training")
     parser.set_defaults(**defaults)
     return parser
 
@@ -83,18 +84,20 @@ def _summarize(found: Mapping[str, Sequence[Figures]]) -> None:
             spread = f"[{min(ratios):.2f}-{max(ratios):.2f}]"
             print(f"{cost}: {side} / {base}, median {statistics.median(ratios):.2f} {spread}")
     for side, runs in found.items():
-        for score in runs[0].keys() - set(COSTS):
+        for score in (name for name in runs[0] if name not in COSTS):
             values = [run[score] for run in runs]
             print(f"{score}: {side}, mean {statistics.mean(values):.4f} [{min(values):.4f}-{max(values):.4f}]")
 
 
 @contextmanager
 def measured(figures: Figures) -> Iterator[None]:
-    """Note what goes on inside: seconds, the process's peak memory, and how far that is above where it began, in MiB."""
-    before = _resident_mib()
-    begun = time.perf_counter()
+    """Note what goes on inside: seconds, those of them on a processor (which other work disturbs little), the process's
+    peak memory, and how far that is above where it began, in MiB.
+    """
+    before, begun, begun_on_cpu = _resident_mib(), time.perf_counter(), time.process_time()
     yield
     figures["seconds"] = time.perf_counter() - begun
+    figures["cpu_seconds"] = time.process_time() - begun_on_cpu
     figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures["grown_mib"] = figures["peak_mib"] - before
 

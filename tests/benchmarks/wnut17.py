@@ -41,6 +41,8 @@ def run_zoo(options: argparse.Namespace) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         with measured(figures):
             zoo.finetune(model, train_file(options, Path(folder)), config=settings_of(options))
+        if options.times_only:
+            return figures
         own = measure(model, options.data / "wnut17" / "test.conll", resamples=1)
         model.save(folder)
         return figures | {"f1": score(Path(folder), options), "own_f1": own.metrics["f1"].value}
@@ -88,6 +90,8 @@ def run_transformers(options: argparse.Namespace) -> Figures:
             sentences = read(train_file(options, Path(folder)))
             features = [align(tokenizer, sentence, labels) for sentence in sentences]
             learn(model, shuffled(features, collator, options.batch_size), settings_of(options))
+        if options.times_only:
+            return figures
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return figures | {"f1": score(Path(folder), options)}
