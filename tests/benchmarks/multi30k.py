@@ -1,6 +1,6 @@
 """Captions from English to German (Multi30k): a small Transformer learns from pairs alone, from random weights.
 
-    python -m tests.benchmarks.multi30k --data DATA --steps 1200
+    python -m tests.benchmarks.multi30k --data DATA    # the figures of docs/measurements.md
 
 DATA/multi30k holds a sentence a line for each language and split, gzipped. The tokenizer is learnt from the 29,000
 training pairs, then a model of 3 and 3 layers. Printed are the mean loss of every --every steps (with smoothed labels),

@@ -1,6 +1,6 @@
 """A GPT-2 of 3.3 million parameters from random weights on tiny Shakespeare: `zoo.pretrain` and a loop over transformers'.
 
-    python -m tests.benchmarks.shakespeare --data DATA --steps 400 --seeds 1
+    python -m tests.benchmarks.shakespeare --data DATA    # the figures of docs/measurements.md
 
 DATA/tinyshakespeare/input.txt is cut at nine tenths; `loss` is the mean over the tokens of the rest after training. All
 sides have the same tokenizer of 512 tokens, texts of 128 tokens in the same order, and settings, without dropout.
@@ -25,8 +25,8 @@ SIZES = {
 
 
 def main() -> None:
-    parser = make_parser(__doc__, batch_size=16, learning_rate=1e-3, epochs=100)
-    parser.add_argument("--steps", type=int, default=400)
+    parser = make_parser(__doc__, batch_size=16, learning_rate=1e-3, epochs=100, seeds=1)
+    parser.add_argument("--steps", type=int, default=200)
     take_turns(parser, {"zoo": run_zoo, "same-weights": run_same_weights, "transformers": run_transformers})
 
 

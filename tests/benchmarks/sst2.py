@@ -1,6 +1,6 @@
 """Two classes of sentences (SST-2): Zoo, Zoo with LoRA, and a plain loop over transformers' model.
 
-    python -m tests.benchmarks.sst2 --data DATA --examples 4000 --seeds 3
+    python -m tests.benchmarks.sst2 --data DATA --examples 2000    # the figures of docs/measurements.md
 
 DATA/sst2 holds train.tsv and dev.tsv with the columns `sentence` and `label`. Each seed has a head and an order of its
 own; times are of tokenizing and training, without imports, loading and the evaluation on dev. The plain loop pads each

@@ -1,6 +1,6 @@
 """Emerging entities (WNUT-17): Zoo and a plain loop over transformers' model, both judged by transformers and seqeval.
 
-    python -m tests.benchmarks.wnut17 --data DATA --seeds 3
+    python -m tests.benchmarks.wnut17 --data DATA    # the figures of docs/measurements.md
 
 DATA/wnut17 holds dev.conll, to learn from, and test.conll. Each side saves a checkpoint; transformers loads it, and
 seqeval compares its tags for the words of test.conll: `f1` of whole entities. `own_f1` is what Zoo says of its own model.
@@ -18,7 +18,7 @@ from tests.benchmarks.turns import Figures, make_parser, measured, minilm, take_
 
 
 def main() -> None:
-    parser = make_parser(__doc__, epochs=8, learning_rate=2e-4)
+    parser = make_parser(__doc__, epochs=3, batch_size=16, learning_rate=3e-4, precision="bf16")
     parser.add_argument("--model", type=Path, default=minilm())
     parser.add_argument("--examples", type=int, default=0, help="training sentences; 0 for all")
     take_turns(parser, {"zoo": run_zoo, "transformers": run_transformers})
