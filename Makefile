@@ -13,7 +13,7 @@ PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder plu
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub docs test test-all bench bench-decode bench-hub lint format clean
+.PHONY: setup demo hub docs test test-all bench bench-decode bench-hub bench-train bench-train-times lint format clean
 
 setup: $(VENV)/.installed
 
@@ -60,6 +60,18 @@ bench-decode: setup
 # Pulling beside huggingface_hub's snapshot_download, in one run over loopback.
 bench-hub: setup
 	$(BIN)/python tests/benchmarks/hub.py
+
+# Training on real data beside a loop over transformers' models; the data are yours: `make bench-train DATA=../data`.
+bench-train: $(VENV)/.demo
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.wnut17 --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.shakespeare --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.multi30k --data $(DATA)
+
+# The same for times and memory alone, in some minutes.
+bench-train-times: $(VENV)/.demo
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA) --sides zoo transformers --examples 600 --times-only
+	$(BIN)/python -m tests.benchmarks.shakespeare --data $(DATA) --sides zoo transformers --steps 24 --seeds 2
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

@@ -94,7 +94,7 @@ def load(
     head = choose_head(architecture, config, task, labels, weights.headers)
     model = assemble(architecture, spec, head, choose_settings(head, config, labels), task)
     plan = fit_model(model, head, config, labels, weights)
-    fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
+    fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed, spec.initial_deviations())
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
     model.ignored_config_keys = frozenset(ignore_config_keys)
@@ -159,7 +159,7 @@ def build(
     head = architecture.head(head_task(task or FEATURES), task)
     model = assemble(architecture, spec, head, choose_settings(head, {}, labels), task)
     names = [name for name, _ in model.named_parameters()]
-    fresh = fresh_weights(model, names, spec.initializer_range, seed)
+    fresh = fresh_weights(model, names, spec.initializer_range, seed, spec.initial_deviations())
     place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
     model.fresh_parameters = tuple(names)
     model.fit = fit(model, model_layout(architecture, head, spec), {}, architecture=architecture.name, fresh=names)

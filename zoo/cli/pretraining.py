@@ -32,12 +32,13 @@ from zoo.cli.training import (
 @click.option(
     "--spec", required=True, metavar="FILE", help="Fields of its spec as TOML; usual proportions for the rest."
 )
-@click.option(
-    "--train", required=True, multiple=True, metavar="FILE", help="Raw text, as for zoo finetune; repeatable."
-)
+@click.option("--train", required=True, multiple=True, metavar="FILE", help="Texts, as for zoo finetune; repeatable.")
 @evaluation_option
 @column_option
-@click.option("--task", help="fill-mask or text-generation; the one that the architecture has if left out.")
+@click.option(
+    "--task",
+    help="fill-mask, text-generation or, from pairs, translation and its kin; what the architecture has if left out.",
+)
 @click.option("--tokenizer", metavar="REF", help="Checkpoint whose tokenizer to take; one is trained if left out.")
 @click.option("--vocab-size", type=int, help="Most tokens of a trained tokenizer; as many as the spec's if left out.")
 @out_option
@@ -55,7 +56,7 @@ def pretrain_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model from random weights on raw text, and its tokenizer too.
+    """Train a model from random weights, and its tokenizer too: on raw text, or an encoder-decoder on pairs of texts.
 
     \b
     Example: zoo pretrain --arch gpt2 --spec spec.toml --train corpus.txt --vocab-size 8000 \\
