@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import zoo
-from tests.benchmarks.finetuning import read
+from tests.benchmarks.sst2 import read_file
 
 UNCOUNTED_STEPS = 5
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    train = read(options.data / "train.tsv")
+    train = read_file(options.data / "train.tsv")
     random.Random(0).shuffle(train)
     for precision in ("fp32", "bf16"):
         medians: dict[bool, list[float]] = {False: [], True: []}

@@ -37,12 +37,12 @@ def main() -> None:
 
 def read(options: argparse.Namespace) -> tuple[Rows, Rows]:
     """Give sentences for training, the same for each seed, and those of dev."""
-    train, dev = (_read(options.data / "sst2" / name) for name in ("train.tsv", "dev.tsv"))
+    train, dev = (read_file(options.data / "sst2" / name) for name in ("train.tsv", "dev.tsv"))
     random.Random(0).shuffle(train)
     return train[: options.examples or None], dev
 
 
-def _read(path: Path) -> Rows:
+def read_file(path: Path) -> Rows:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [{"text": row["sentence"], "label": row["label"]} for row in rows]
