@@ -108,6 +108,8 @@ def test_the_command_prints_as_json_what_was_counted(train: Train, tmp_path: Pat
             "estimated": facts["estimated"],
             "grams_per_kwh": facts["grams"] / facts["energy_kwh"],
         },
+        "learnt_parameters": 11458,
+        "parameters": 11458,
         "commit": None,
     }
     assert facts["grams"] > 0 and set(facts["methods"]) == {"memory", "processor"}

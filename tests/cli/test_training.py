@@ -139,7 +139,7 @@ def test_metrics_are_printed_a_line_each(run_zoo: Zoo, folder: Path, data: str, 
     assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy", "f1"]
     assert result == {
         "path": str(tmp_path / "out"), "steps": 2, "metrics": result["metrics"], "emissions": None, "footprint": None,
-        "commit": None,
+        "learnt_parameters": 10354, "parameters": 10354, "commit": None,
     }  # fmt: skip
     lines = [f"{name}: {value:.4f}" for name, value in result["metrics"].items()]
     assert plain.stdout.splitlines() == [*lines, f"saved in {tmp_path / 'out'}"]
