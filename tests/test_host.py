@@ -486,6 +486,35 @@ def test_a_failing_listener_is_set_aside_and_the_others_hear_on(site: Site) -> N
     assert site.python(LISTENERS) == "['a1', 'c1']\n['a2', 'c2']\n['no license']\n"
 
 
+FIGURES = """
+from zoo import host
+for step in (1, 2):
+    print(host.figures("zoo_training_step", run=None, step=step, metrics={}))
+print([finding.reason for finding in host.examine() if finding.plugin.name == "b"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("'warm'", "zoo_training_step() gave 'warm', which are no numbers by name"),
+        ("{'heat': 'warm'}", "zoo_training_step() gave {'heat': 'warm'}, which are no numbers by name"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_figures_of_listeners_are_put_together_and_who_gives_others_is_set_aside(
+    site: Site, given: str, reason: str
+) -> None:
+    step = "import zoo\n@zoo.hookimpl\ndef zoo_training_step(step): return "
+    for name, body in {"a": "{'a_watts': 2.5 * step}", "b": given, "c": "None", "d": "{'d_grams': step}"}.items():
+        install(
+            site.path, f"zoo-{name}", [("zoo.lifecycle", name, f"listener_{name}")], {f"listener_{name}": step + body}
+        )
+    assert site.python(FIGURES) == (
+        "{'a_watts': 2.5, 'd_grams': 1}\n{'a_watts': 5.0, 'd_grams': 2}\n" + f"{[reason]}\n"
+    )
+
+
 def test_the_users_interrupt_passes_through_a_plugin(site: Site) -> None:
     source = {"good_toy": HOOK + "raise KeyboardInterrupt"}
     install(site.path, "zoo-toy", [("zoo.encoder_only", "toy", "good_toy")], source)

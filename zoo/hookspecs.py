@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,18 @@ def zoo_training_started(run: Any) -> None:
 
 
 @hookspec
-def zoo_training_step(run: Any, step: int, metrics: dict[str, float]) -> None:
-    """An optimiser step was taken; metrics hold the loss and the learning rate (lifecycle)."""
+def zoo_training_step(run: Any, step: int, metrics: dict[str, float]) -> Mapping[str, float] | None:
+    """An optimiser step was taken (lifecycle).
+
+    metrics: `loss`, `learning_rate`, `gradient_norm` before it is clipped, and `tokens_per_second`, padding left out.
+    An implementation may give figures of its own, by a name with its unit such as `CO2_grams`: they are shown to whoever
+    looks on, and trackers of the run find them among the metrics.
+    """
+
+
+@hookspec
+def zoo_training_evaluated(run: Any, step: int, metrics: dict[str, float]) -> None:
+    """Held-out examples were measured after a step; metrics hold `eval_loss` and the task's own (lifecycle)."""
 
 
 @hookspec

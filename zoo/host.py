@@ -10,14 +10,14 @@ import os
 import reprlib
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions, version
 from typing import TYPE_CHECKING, Any
 
 from zoo.configuration import configuration_path, preferred
-from zoo.errors import InvalidPlugin, PluginBroken, PluginConflict, UnknownArchitecture, UnknownTask
+from zoo.errors import InvalidInput, InvalidPlugin, PluginBroken, PluginConflict, UnknownArchitecture, UnknownTask
 
 if TYPE_CHECKING:
     import pluggy
@@ -183,6 +183,39 @@ def notify(hook: str, **facts: Any) -> list[Any]:
         except PluginBroken:
             continue
     return answers
+
+
+def figures(hook: str, **facts: Any) -> dict[str, float]:
+    """Tell every lifecycle plugin of an event, and give together the numbers that they answer with, by name.
+
+    A plugin that fails or answers with anything else is set aside, not raised.
+    """
+    found: dict[str, float] = {}
+    for plugin in plugins("zoo.lifecycle"):
+        try:
+            for answer in _hook(plugin, hook, **facts):
+                if not isinstance(answer, Mapping) or not all(isinstance(n, int | float) for n in answer.values()):
+                    raise _set_aside(
+                        plugin, InvalidPlugin(f"{hook}() gave {_shown(answer)}, which are no numbers by name")
+                    )
+                found.update(answer)
+        except PluginBroken:
+            continue
+    return found
+
+
+def hooks_of(tracker: Any) -> pluggy.HookRelay:
+    """Give the hooks of an object that implements some of them, to be called by name. Raises InvalidInput."""
+    try:
+        manager = _manager(tracker)
+    except InvalidPlugin as error:
+        raise InvalidInput(f"{_shown(tracker)} cannot be a tracker: {error}") from None
+    if not manager.get_hookcallers(tracker):
+        raise InvalidInput(
+            f"{_shown(tracker)} cannot be a tracker: it implements no hook. "
+            "It would have a method such as zoo_training_step(self, step, metrics), marked with @zoo.hookimpl"
+        )
+    return manager.hook
 
 
 def values(plugin: Plugin, hook: str) -> list[Any]:

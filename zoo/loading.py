@@ -9,20 +9,25 @@ import torch
 from torch import Tensor
 
 from zoo import host
-from zoo.adapters import apply_adapter, check_base, read_adapter
+from zoo.adapters.binding import check_base
+from zoo.adapters.files import Adapter, apply_adapter, read_adapter
 from zoo.architecture import FEATURES, Architecture, Head
+from zoo.checkpoint.adapter_files import refuse_adapter
 from zoo.checkpoint.canary import read_canary
 from zoo.checkpoint.fitting import Fit, fill, fit, place
 from zoo.checkpoint.headers import TensorHeader
 from zoo.checkpoint.layout import Layout, join
+from zoo.checkpoint.manifest import Checkpoint
 from zoo.checkpoint.reader import Weights, open_weights, read_config
 from zoo.errors import CanaryMissing, HeadMissing, InvalidInput, NotACheckpoint, UnknownArchitecture
 from zoo.hub import catalogue
+from zoo.hub.lock import find_pin
 from zoo.hub.pulling import pull
 from zoo.layers.initialization import fresh_weights
 from zoo.model import Model
 from zoo.quantization import check_quantize
 from zoo.quantization import quantize as quantize_layers
+from zoo.references import parse
 from zoo.tasks import get_task, head_task
 from zoo.tasks.base import HeadSettings
 from zoo.tokenization import load_tokenizer
@@ -31,7 +36,6 @@ from zoo.verification import Agreement, check_canary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zoo.checkpoint.manifest import Checkpoint
     from zoo.specs import Spec
 
 EXAMPLE_LABELS = ("negative", "positive")
@@ -62,16 +66,17 @@ def load(
     quantize: "int8" or "int4" to hold the backbone's linear layers in so many bits, for prediction alone: see
     zoo.quantization.
     ignore_config_keys: unknown keys of config.json to accept, and keys of generation_config.json to leave unread.
-    adapter: a folder with what LoRA learnt beside these weights; task and labels are the adapter's then.
+    adapter: what LoRA learnt beside these weights: a folder, or a reference to a hub as ref is, with its `@revision`; task
+    and labels are the adapter's then.
     verify: compute the checkpoint's canary, and hand over no model that gives other token ids or numbers than it says.
     Raises the errors of zoo.pull, UnknownArchitecture, UnknownConfigKey, InvalidConfig, WeightsMismatch, HeadMissing,
-    InvalidInput, with `quantize` ExtraMissing, with `adapter` AdapterMismatch, and with `verify` CanaryMismatch,
-    CanaryMissing.
+    InvalidInput, AdapterAlone for an adapter without its base, with `quantize` ExtraMissing, with `adapter`
+    AdapterMismatch, and with `verify` CanaryMismatch, CanaryMissing.
     """
-    learnt = None if adapter is None else read_adapter(adapter)
+    learnt = None if adapter is None else find_adapter(adapter, endpoint, local_only)
     if learnt is not None:
         task = task or learnt.task
-        labels = learnt.settings.labels if labels is None and learnt.settings else labels
+        labels = learnt.head.labels if labels is None and learnt.head else labels
     wanted_device, wanted_dtype = choose_device(device), choose_dtype(dtype)
     check_quantize(quantize)
     if adapter is not None and quantize is not None:
@@ -79,6 +84,7 @@ def load(
             "quantize goes with a whole checkpoint; merge the adapter with model.merge_adapter(), save that, and load it so"
         )
     checkpoint = pull(ref, revision=revision, endpoint=endpoint, local_only=local_only)
+    refuse_adapter(checkpoint)
     if learnt is not None:
         check_base(learnt, checkpoint)
     config = read_config(checkpoint.path)
@@ -88,7 +94,7 @@ def load(
     head = choose_head(architecture, config, task, labels, weights.headers)
     model = assemble(architecture, spec, head, choose_settings(head, config, labels), task)
     plan = fit_model(model, head, config, labels, weights)
-    fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed)
+    fresh = fresh_weights(model, plan.fresh, spec.initializer_range, seed, spec.initial_deviations())
     fill(model, plan, weights, fresh, wanted_device, wanted_dtype)
     model.checkpoint, model.config, model.fit, model.fresh_parameters = checkpoint, config, plan, plan.fresh
     model.ignored_config_keys = frozenset(ignore_config_keys)
@@ -103,6 +109,19 @@ def load(
         model.quantized = quantize
     host.notify("zoo_model_loaded", model=model)
     return model.eval()
+
+
+def find_adapter(ref: str | Path, endpoint: str | None = None, local_only: bool = False) -> Adapter:
+    """Give an adapter, read: that of a folder, or of a hub, fetched and verified as a checkpoint is.
+
+    Under a zoo.lock that holds the reference, with the base that the lock says. Raises the errors of zoo.pull, InvalidInput.
+    """
+    reference = parse(ref)
+    if reference.folder is not None:
+        return read_adapter(Checkpoint(reference.folder))
+    pin = find_pin(reference)
+    found = pull(ref, endpoint=endpoint, local_only=local_only)
+    return read_adapter(found, pin.locked.base if pin else None)
 
 
 def verify_model(model: Model, dtype: torch.dtype | None = None, ignore_config_keys: Collection[str] = ()) -> Agreement:
@@ -140,7 +159,7 @@ def build(
     head = architecture.head(head_task(task or FEATURES), task)
     model = assemble(architecture, spec, head, choose_settings(head, {}, labels), task)
     names = [name for name, _ in model.named_parameters()]
-    fresh = fresh_weights(model, names, spec.initializer_range, seed)
+    fresh = fresh_weights(model, names, spec.initializer_range, seed, spec.initial_deviations())
     place(model, {n: t.to(device=choose_device(device), dtype=choose_dtype(dtype)) for n, t in fresh.items()})
     model.fresh_parameters = tuple(names)
     model.fit = fit(model, model_layout(architecture, head, spec), {}, architecture=architecture.name, fresh=names)
@@ -253,6 +272,24 @@ def fit_model(
         keep_spare=is_own or head is None,
         partial=head is not None and head.backbone is not None,
     )
+
+
+def outline(
+    config: Mapping[str, Any],
+    weights: Weights,
+    checkpoint: Checkpoint,
+    task: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Model:
+    """Give the model that load would give, on the meta device: from headers alone. Raises the errors of load."""
+    architecture = find_architecture(config, checkpoint)
+    spec = architecture.spec.from_config(config).for_tensors(weights.headers)
+    head = choose_head(architecture, config, task, labels, weights.headers)
+    model = assemble(architecture, spec, head, choose_settings(head, config, labels), task)
+    model.checkpoint, model.config = checkpoint, config
+    model.fit = fit_model(model, head, config, labels, weights)
+    model.fresh_parameters = model.fit.fresh
+    return model
 
 
 def model_layout(architecture: Architecture, head: Head | None, spec: Spec, keeps_prefix: bool = False) -> Layout:

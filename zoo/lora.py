@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -17,4 +19,20 @@ class LoraConfig(BaseModel):
         ("attention.query", "attention.value"),
         description="Matrices of each layer by their name in it, such as attention.query or feedforward.up",
     )
+    use_dora: bool = Field(
+        False, description="DoRA: learn the direction and the length of each row apart (Liu et al. 2024)"
+    )
+    use_rslora: bool = Field(
+        False, description="Add what is learnt times alpha / √rank, for high ranks (Kalajdzievski 2023)"
+    )
     merge: bool = Field(False, description="Add what was learnt to the weights at the end: an ordinary checkpoint")
+
+    @property
+    def scale(self) -> float:
+        """The factor of what is learnt."""
+        return self.alpha / divisor(self.rank, self.use_rslora)
+
+
+def divisor(rank: int, stabilised: bool) -> float:
+    """Give what alpha is divided by: the rank, or its root where the scale is rank-stabilised."""
+    return math.sqrt(rank) if stabilised else rank

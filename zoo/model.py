@@ -42,7 +42,8 @@ class TrainingRecord:
     """What a model was trained with and reached: the facts of its card.
 
     base, base_commit: the checkpoint it started from. examples, evaluated: how many. emissions: kg of CO2 equivalent.
-    footprint: the same with how it is known.
+    footprint: the same with how it is known. learnt: how many parameters were trained, of how many, in words.
+    taught: how a teacher taught it, in sentences; the base is that teacher then.
     """
 
     base: str | None
@@ -53,6 +54,8 @@ class TrainingRecord:
     metrics: Mapping[str, float]
     emissions: float | None
     footprint: Footprint | None = None
+    learnt: str | None = None
+    taught: str | None = None
 
 
 class Model(nn.Module):
@@ -63,7 +66,9 @@ class Model(nn.Module):
     that no checkpoint filled. quantized: "int8" or "int4" where linear layers were quantised as it was loaded.
     packs_weights: whether `generate` may keep a second copy of the weights on a CPU, in the order that is read fastest
     (see zoo.layers.packing); packed_bytes says what it takes, `unpack` drops it.
-    adapter: the settings of what was learnt beside its weights, None for nothing.
+    adapter: the settings of what was learnt beside its weights, None for nothing. learnt_whole: the names of parameters
+    that belong to the adapter as they are, such as a classifier's.
+    inherits_from: for a model without a checkpoint, the folder of one whose files say how it writes and pools too.
     """
 
     def __init__(
@@ -93,9 +98,11 @@ class Model(nn.Module):
         self.fresh_parameters: tuple[str, ...] = ()
         self.quantized: str | None = None
         self.record: TrainingRecord | None = None
+        self.inherits_from: Path | None = None
         self.packs_weights = True
         self.compiled_step: CompiledStep | None = None
         self.adapter: LoraConfig | None = None
+        self.learnt_whole: frozenset[str] = frozenset()
         self._task = get_task(task)
         self._longest_input = spec.longest_input
         self._takes = tuple(inspect.signature(backbone.forward).parameters)
@@ -191,6 +198,11 @@ class Model(nn.Module):
     def unpack(self) -> None:
         """Drop that copy. The next long answer makes a new one, unless packs_weights is False."""
         release(self)
+
+    @property
+    def settings_folder(self) -> Path | None:
+        """The folder whose files say how it writes and pools: its checkpoint's, or the one it inherits from."""
+        return self.checkpoint.path if self.checkpoint is not None else self.inherits_from
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -309,7 +321,8 @@ class Model(nn.Module):
             end_token_ids=() if ends is None else tuple(ends) if isinstance(ends, list) else (ends,),
             start_token_id=getattr(self.backbone, "start_token_id", None),
         )
-        config = {} if self.checkpoint is None else read_optional_json(self.checkpoint.path / GENERATION_FILE)
+        folder = self.settings_folder
+        config = {} if folder is None else read_optional_json(folder / GENERATION_FILE)
         settings = read_defaults(config, own, self.ignored_config_keys)
         settings.check_ids(self.spec.vocab_size)
         return settings
@@ -367,6 +380,6 @@ class Model(nn.Module):
 
     def merge_adapter(self) -> None:
         """Add what an adapter learnt to the weights: the model is an ordinary one again. Raises InvalidInput without one."""
-        from zoo.adapters import merge
+        from zoo.adapters.attaching import merge
 
         merge(self)

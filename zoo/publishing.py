@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zoo import host
+from zoo.adapters.checking import check_adapter, count_added, describe_adapter
+from zoo.checkpoint.adapter_files import ADAPTER_CONFIG, ADAPTER_FILES, is_adapter
 from zoo.checkpoint.canary import CANARY_FILE, Canary, read_canary
 from zoo.checkpoint.manifest import Checkpoint, FileEntry
 from zoo.checkpoint.reader import CONFIG_FILE, PICKLE_SUFFIXES, open_weights, read_config
@@ -18,7 +20,7 @@ from zoo.hub.card import CARD_FILE, CardFacts, check_card, read_kept, write_card
 from zoo.hub.client import HubClient, Landed, Listing, Silent, Watcher
 from zoo.hub.names import check_file_name
 from zoo.hub.signatures import SIGNATURE_FILE, outdated
-from zoo.loading import assemble, choose_head, choose_settings, find_architecture, fit_model, load
+from zoo.loading import load, outline
 from zoo.model import Model
 from zoo.references import parse
 from zoo.saving import POOLING_FILES, save
@@ -44,6 +46,8 @@ PUSHED_SUFFIXES = (
 # checkpoints' files side by side are none.
 DECIDING_FILES = (
     CONFIG_FILE,
+    CANARY_FILE,
+    *ADAPTER_FILES,
     "generation_config.json",
     "model*.safetensors",
     "model*.safetensors.index.json",
@@ -78,14 +82,16 @@ def push(
     message: str | None = None,
     watcher: Watcher | None = None,
 ) -> str:
-    """Check a model or a checkpoint's folder, upload what the hub lacks, and commit it in one step. Gives the commit.
+    """Check a model, or the folder of a checkpoint or an adapter, upload what the hub lacks, and commit it in one step.
+
+    Gives the commit. Of a model with an adapter that is pushed alone; its base would be on the hub, or in the store.
 
     repo_id: `org/name`; made if it does not exist. private: seen by its owners only. create_pr: open a pull request
     instead, and give its address. endpoint, token: None for HF_ENDPOINT and HF_TOKEN. message: of the commit.
     watcher: told of progress.
-    A card and a canary are written where there are none. Code and pickles are left out: see `pushable`.
-    Raises PushRefused, PushConflict, PushInterrupted, CanaryMismatch, WeightsMismatch and the other errors of zoo.load,
-    AccessDenied and its kin.
+    A card, and of a checkpoint a canary, are written where there are none. Code and pickles are left out: see `pushable`.
+    Raises PushRefused, PushConflict, PushInterrupted, CanaryMismatch, AdapterMismatch, WeightsMismatch and the other
+    errors of zoo.load, AccessDenied and its kin.
     """
     client = HubClient(endpoint, token)
     _, landed = publish(model_or_folder, repo_id, client, private, create_pr, message, watcher or Silent())
@@ -131,14 +137,11 @@ def _prepare(
         raise InvalidReference(repo_id, "a push goes to the main branch of a repository, 'org/name'")
     folder = Path(temporary) / "checkpoint"
     if isinstance(model_or_folder, Model):
-        if model_or_folder.adapter is not None:
-            raise PushRefused(
-                repo_id, "the model has an adapter beside its weights; merge it with model.merge_adapter()"
-            )
         save(model_or_folder, folder)
     else:
         folder = Path(model_or_folder).expanduser()
-    model = check_folder(folder)
+    adapts = is_adapter(folder)
+    model = check_adapter(folder, repo_id, client) if adapts else check_folder(folder)
     taken, left_out = pushable(folder)
     files = {name: folder / name for name in taken}
     listing = _listing(client, repo_id)
@@ -148,7 +151,7 @@ def _prepare(
         )
     _add_card(files, model_or_folder if isinstance(model_or_folder, Model) else model, repo_id, listing, temporary)
     digests = {name: sha256_of(path) for name, path in files.items()}
-    kept = _add_canary(files, folder, digests, listing, client, temporary)
+    kept = frozenset() if adapts else _add_canary(files, folder, digests, listing, client, temporary)
     kept |= {CARD_FILE} - files.keys()  # the one that the hub has
     stale = outdated(files[SIGNATURE_FILE], digests) if SIGNATURE_FILE in files else None
     if stale is not None:
@@ -277,14 +280,7 @@ def check_folder(folder: Path) -> Model:
     Raises the errors of zoo.load.
     """
     config = read_config(folder)
-    checkpoint = Checkpoint(folder)
-    architecture = find_architecture(config, checkpoint)
-    weights = open_weights(folder)
-    spec = architecture.spec.from_config(config).for_tensors(weights.headers)
-    head = choose_head(architecture, config, None, None, weights.headers)
-    model = assemble(architecture, spec, head, choose_settings(head, config, None))
-    model.fit = fit_model(model, head, config, None, weights)
-    model.checkpoint = checkpoint
+    model = outline(config, open_weights(folder), Checkpoint(folder))
     load_tokenizer(folder)
     read_pooling(folder)
     return model
@@ -304,23 +300,26 @@ def pushable(folder: Path) -> tuple[list[str], list[str]]:
         inside = path.resolve().is_relative_to(folder.resolve()) or not path.is_symlink() or _is_stored(path)
         wanted = path.name.startswith("LICENSE") or path.name.endswith(PUSHED_SUFFIXES) or name == SIGNATURE_FILE
         (taken if wanted and inside and not name.endswith(PICKLE_SUFFIXES) else left_out).append(name)
-    if CONFIG_FILE not in taken:
+    if CONFIG_FILE not in taken and ADAPTER_CONFIG not in taken:
         raise NotACheckpoint(folder, "config.json is not there")
     return taken, left_out
 
 
 def card_facts(model: Model, repo_id: str) -> CardFacts:
     """Gather what is known of a model for its card."""
-    record = model.record
+    record, checkpoint = model.record, model.checkpoint
+    adapter = describe_adapter(model)
     return CardFacts(
         repo_id=repo_id,
         architecture=model.architecture.name,
         task=model.task,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()) - count_added(model),
         labels=model.labels if get_task(model.task).fixed_labels is None else (),
-        kept=read_kept(model.checkpoint.path) if model.checkpoint else {},
-        base=record.base if record else None,
-        base_commit=record.base_commit if record else None,
+        kept=read_kept(model.settings_folder) if model.settings_folder else {},
+        base=record.base if record else checkpoint.repo_id if checkpoint and adapter else None,
+        base_commit=record.base_commit if record else checkpoint.commit if checkpoint and adapter else None,
+        adapter=adapter,
+        taught=record.taught if record else None,
         examples=record.examples if record else None,
         evaluated=record.evaluated if record else 0,
         metrics=record.metrics if record else {},

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from zoo.adapters import save_adapter
+from zoo.adapters.binding import digests
+from zoo.adapters.files import save_adapter
 from zoo.checkpoint.fitting import written
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.checkpoint.writer import write_json, write_weights
@@ -28,7 +29,7 @@ POOLING_FILES = (
 def save(model: Model, folder: Path, max_shard_size: str = "5GB") -> None:
     """Write a model in the Hub's format. See Model.save. Raises InvalidInput for quantised weights."""
     if model.adapter is not None:
-        save_adapter(model, folder)
+        save_adapter(model, folder, digests(model.checkpoint) if model.checkpoint else None)
         return
     assert model.fit is not None
     if model.quantized is not None:
@@ -42,9 +43,9 @@ def save(model: Model, folder: Path, max_shard_size: str = "5GB") -> None:
     write_json(folder / CONFIG_FILE, model_config(model))
     if model.tokenizer is not None:
         _copy(model.tokenizer.folder, folder, TOKENIZER_FILES)
-    if model.checkpoint is not None:
+    if model.settings_folder is not None:
         pooling = POOLING_FILES if model.task == "feature-extraction" else ()
-        _copy(model.checkpoint.path, folder, ("generation_config.json", *pooling))
+        _copy(model.settings_folder, folder, ("generation_config.json", *pooling))
 
 
 def model_config(model: Model) -> dict[str, Any]:

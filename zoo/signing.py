@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.checkpoint.adapter_files import is_adapter
 from zoo.checkpoint.canary import CANARY_FILE, read_canary
 from zoo.errors import InvalidInput
 from zoo.hub import signatures
@@ -46,7 +47,7 @@ def sign(
     folder = parse(ref).folder
     if folder is not None:
         digests = {name: sha256_of(folder / name) for name in pushable(folder)[0]}
-        if read_canary(folder) is None:
+        if read_canary(folder) is None and not is_adapter(folder):
             canary = compute_canary(load(folder), canary_files(digests))
             (folder / CANARY_FILE).write_text(canary.text(), encoding="utf-8")
             digests[CANARY_FILE] = sha256_of(folder / CANARY_FILE)

@@ -81,6 +81,13 @@ class Spec(BaseModel):
         """
         return {}
 
+    def initial_deviations(self) -> Mapping[str, float]:
+        """Give the standard deviations of fresh weights that are not initializer_range, by patterns of their names.
+
+        Where an architecture's paper or its authors' code begins otherwise: see zoo.layers.initialization.
+        """
+        return {}
+
     def for_tensors(self, names: Collection[str]) -> Self:
         """Give the spec that a file with tensors of these names means, where its config alone cannot tell."""
         return self

@@ -1,6 +1,6 @@
 """A place to count in: the plugin switched on, settings of nobody, and a small checkpoint to train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,11 @@ def train(tmp_path: Path) -> Train:
     write_checkpoint(tmp_path / "backbone")
     write_tokenizer(tmp_path / "backbone")
 
-    def train(**settings: Any) -> zoo.FinetuneResult:
+    def train(trackers: Sequence[Any] = (), **settings: Any) -> zoo.FinetuneResult:
         config = zoo.FinetuneConfig(**{"epochs": 2, "batch_size": 2, "learning_rate": 0.003, **settings})
         examples = [{"text": word, "label": word} for word in WORDS]
-        return zoo.finetune(str(tmp_path / "backbone"), examples, task="text-classification", config=config)
+        return zoo.finetune(
+            str(tmp_path / "backbone"), examples, task="text-classification", config=config, trackers=trackers
+        )
 
     return train

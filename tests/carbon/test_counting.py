@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import zoo
+import zoo_carbon.lifecycle
 from tests.carbon.conftest import Train
 from tests.checkpoints import SIZES
 from zoo.errors import TrainingDiverged
@@ -74,6 +76,64 @@ def test_result_folder_card_and_terminal_say_what_a_training_used(
     assert f"\n\n## Footprint\n\nTraining on {found.hardware} emitted {found}\n" in str(card)
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", f"carbon: {found}\n")
+
+
+@pytest.mark.usefixtures("germany")
+def test_the_command_prints_as_json_what_was_counted(train: Train, tmp_path: Path) -> None:
+    train(max_steps=1)  # for the checkpoint that it writes
+    (tmp_path / "words.csv").write_text("text,label\n" + "".join(f"{word},{word}\n" for word in ("good", "bad") * 2))
+    command = [sys.executable, "-m", "zoo.cli.main", "finetune", "./backbone", "--task", "text-classification"]
+    done = subprocess.run(
+        [*command, "--train", "words.csv", "--eval", "words.csv", "--out", "out", "--batch-size", "2", "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    given = json.loads(done.stdout)
+    facts = json.loads((tmp_path / "out" / "emissions.json").read_text(encoding="utf-8"))
+    metrics = given["metrics"]
+    assert list(metrics) == ["train_loss", "eval_loss", "accuracy", "f1"]
+    assert given == {
+        "path": "out",
+        "steps": 6,
+        "metrics": metrics,
+        "emissions": facts["grams"] / 1000,
+        "footprint": {
+            "grams": facts["grams"],
+            "energy_kwh": facts["energy_kwh"],
+            "seconds": facts["seconds"],
+            "source": SOURCE,
+            "training_type": "fine-tuning",
+            "hardware": facts["hardware"],
+            "location": "Germany",
+            "methods": facts["methods"],
+            "estimated": facts["estimated"],
+            "grams_per_kwh": facts["grams"] / facts["energy_kwh"],
+        },
+        "learnt_parameters": 11458,
+        "parameters": 11458,
+        "commit": None,
+    }
+    assert facts["grams"] > 0 and set(facts["methods"]) == {"memory", "processor"}
+
+
+@pytest.mark.usefixtures("germany")
+def test_whoever_looks_on_sees_the_grams_so_far(train: Train) -> None:
+    """codecarbon gives figures every 15 seconds; here it is asked for them."""
+    seen: list[float | None] = []
+
+    class Look:
+        @zoo.hookimpl
+        def zoo_training_step(self, run: Any, metrics: dict[str, float]) -> None:
+            tracking = zoo_carbon.lifecycle._trackings[id(run)]
+            expected = tracking.sessions.footprint
+            assert metrics.get("CO2_grams") == (None if expected is None else expected.grams)
+            seen.append(metrics.get("CO2_grams"))
+            tracking._tracker.flush()
+
+    result = train(max_steps=3, trackers=[Look()])
+    assert result.footprint is not None
+    grams = [one for one in [*seen, result.footprint.grams] if one is not None]
+    assert len(grams) > 2 and grams[0] > 0
+    assert all(one <= later for one, later in pairwise(grams))
 
 
 def test_what_no_counter_measured_is_called_an_estimate(train: Train) -> None:

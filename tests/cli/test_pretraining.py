@@ -31,15 +31,19 @@ def test_pretrain_trains_a_tokenizer_and_a_model_that_run_writes_with(run_zoo: Z
     assert "--lora-rank" not in run_zoo("pretrain", "--help").stdout
 
 
-def test_distill_halves_a_checkpoint(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+def test_distill_halves_a_checkpoint_and_pushes_it(run_zoo: Zoo, hub: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "student.toml").write_text('model_type = "distilbert"\n')
     (tmp_path / "data.csv").write_text("text,label\n" + "good,yes\nbad film,no\n" * 3)
     done = run_zoo(
         "distill", str(folder), "--student", str(tmp_path / "student.toml"), "--train", str(tmp_path / "data.csv"),
         "--out", str(tmp_path / "out"), "--max-steps", "2", "--temperature", "3", "--soft-weight", "1.5",
+        "--push", "me/student", token=hub.token,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"saved in {tmp_path / 'out'}"
+    commit = hub.api().model_info("me/student").sha
+    assert done.stdout.splitlines()[-1] == f"saved in {tmp_path / 'out'}, pushed to me/student at {commit[:12]}"
+    card = zoo.pull("me/student", endpoint=hub.endpoint).path / "README.md"
+    assert "It was distilled from a model that is in no repository.\n" in card.read_text()
     model = zoo.load(tmp_path / "out")
     found = (model.architecture.name, model.labels, model.spec.to_config()["n_layers"])
     assert found == ("distilbert", ("no", "yes"), 1)

@@ -165,3 +165,36 @@ def test_a_repository_is_signed(run_zoo: Zoo, hub: Any, folder: Path, tmp_path: 
 @pytest.mark.parametrize("command", ["convert", "sign", "push", "verify"])
 def test_each_command_has_an_example(run_zoo: Zoo, command: str) -> None:
     assert f"Example: zoo {command}" in run_zoo(command, "--help").stdout
+
+
+def test_an_adapter_goes_to_a_hub_and_answers_from_it(run_zoo: Zoo, hub: Any, folder: Path, tmp_path: Path) -> None:
+    run_zoo("push", str(folder), "me/film", token=hub.token)
+    base = f"me/film@{hub.api().model_info('me/film').sha}"
+    (tmp_path / "data.csv").write_text("text,label\ngood,yes\ngood film,yes\nbad,no\nbad film,no\n")
+    out = tmp_path / "adapter"
+    taught = run_zoo(
+        "finetune", "me/film", "--train", str(tmp_path / "data.csv"), "--out", str(out), "--lora-use-dora", "--lora-rank",
+        "2", "--push", "me/adapter", token=hub.token,
+    )  # fmt: skip
+    assert taught.returncode == 0, taught.stderr
+    commit = hub.api().model_info("me/adapter").sha[:12]
+    assert taught.stdout.splitlines()[-1] == f"saved in {out}, pushed to me/adapter at {commit}"
+    assert "beside the weights 530 of 10,834 parameters (4.89 %) learn" in taught.stderr.splitlines()
+    beside = run_zoo("run", "me/film", "good film", "--adapter", "me/adapter", "--json")
+    folders = run_zoo("run", "me/film", "good film", "--adapter", str(out), "--json")
+    assert json.loads(beside.stdout) == json.loads(folders.stdout)
+    pulled = run_zoo("pull", "me/adapter")
+    assert pulled.stdout.startswith(f"me/adapter at {commit}: already in the store, no request made\n")
+    assert pulled.stderr == f"an adapter, to be used beside its base: zoo run {base} --adapter me/adapter\n"
+    shown = run_zoo("show", "me/adapter").stdout.splitlines()
+    assert {"adapter:      DoRA of rank 2", f"base:         {base}"} <= set(shown)
+    again = run_zoo("push", str(out), "me/adapter", token=hub.token)
+    assert again.stderr.startswith("pushed report.html (") and again.stderr.count("\n") == 1
+    for command in (["run", "me/adapter", "good"], ["plan", "me/adapter"]):
+        alone = run_zoo(*command)
+        assert (alone.returncode, alone.stderr) == (
+            1,
+            "Error: 'me/adapter' is an adapter: what was learnt beside a checkpoint, and no checkpoint by itself. Its base is "
+            f'{base}. Load both: zoo.load("{base}", adapter="me/adapter") (on the command line: zoo run {base} --adapter '
+            "me/adapter)\n",
+        )

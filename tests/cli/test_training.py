@@ -89,7 +89,10 @@ def test_lora_is_asked_for_by_any_of_its_flags_and_answers_beside_its_base(
     assert json.loads(answered.stdout)[0]["output"] == {"label": expected.label, "score": expected.score}
     pushed = run_zoo(*arguments, "--lora-rank", "2", "--push", "me/adapted")
     assert pushed.returncode == 2
-    assert pushed.stderr.splitlines()[-1] == "Error: --push takes whole checkpoints; with LoRA add --lora-merge"
+    assert pushed.stderr.splitlines()[-1] == (
+        f"Error: --push: an adapter beside '{folder}' would be of no use to others, who do not have that folder. Name a base "
+        "on a hub, or add --lora-merge"
+    )
 
 
 def test_what_is_guessed_is_said(run_zoo: Zoo, folder: Path, tmp_path: Path) -> None:
@@ -134,8 +137,26 @@ def test_metrics_are_printed_a_line_each(run_zoo: Zoo, folder: Path, data: str, 
     plain = run_zoo("finetune", str(folder), *arguments)
     result = json.loads(run_zoo("finetune", str(folder), *arguments, "--json").stdout)
     assert list(result["metrics"]) == ["train_loss", "eval_loss", "accuracy", "f1"]
+    assert result == {
+        "path": str(tmp_path / "out"), "steps": 2, "metrics": result["metrics"], "emissions": None, "footprint": None,
+        "learnt_parameters": 10354, "parameters": 10354, "commit": None,
+    }  # fmt: skip
     lines = [f"{name}: {value:.4f}" for name, value in result["metrics"].items()]
     assert plain.stdout.splitlines() == [*lines, f"saved in {tmp_path / 'out'}"]
+
+
+def test_evaluations_are_told_of_as_they_come(run_zoo: Zoo, folder: Path, data: str, tmp_path: Path) -> None:
+    arguments = ["--train", data, "--eval", data, "--out", str(tmp_path / "out"), "--batch-size", "2"]
+    done = run_zoo("finetune", str(folder), *arguments, "--max-steps", "4", "--eval-steps", "2")
+    told = [re.sub(r"\d\.\d{4}", "N", line) for line in done.stderr.splitlines()]
+    assert told == [
+        "training: step 1 of 4, loss N",
+        "training: step 2 of 4, loss N",
+        "training: after step 2, eval_loss N, accuracy N, f1 N",
+        "training: step 3 of 4, loss N",
+        "training: step 4 of 4, loss N",
+        "training: after step 4, eval_loss N, accuracy N, f1 N",
+    ]
 
 
 def test_a_killed_command_goes_on_with_resume(run_zoo: Zoo, folder: Path, data: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The guide to fine-tuning: its files are written, its commands and blocks run, and it names every task and file."""
 
+import json
 import os
 import re
 import subprocess
@@ -31,23 +32,39 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_block_runs(reader: Path) -> None:
+def test_every_block_runs_and_every_command_prints_what_the_guide_shows(
+    reader: Path, home: Path, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order: what a command names may be the work of a block before it."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
     names: dict[str, Any] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    blocks = re.findall(r"^```(?:python|console)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    commands = iter(step for step in read_steps(GUIDE) if isinstance(step, Command))
+    assert [block.count("\n$ ") + 1 if block.startswith("$ ") else 0 for block in blocks] == [3, 0, 0, 0, 0, 0, 2]
     for block in blocks:
-        exec(compile(block, str(GUIDE), "exec"), names)
+        if not block.startswith("$ "):
+            exec(compile(block, str(GUIDE), "exec"), names)
+            continue
+        for _ in range(block.count("\n$ ") + 1):
+            check(next(commands))
     assert zoo.load("./merged").predict(["a very good film"])[0].label == "good"
+    journal = [json.loads(line) for line in Path("journal.jsonl").read_text().splitlines()]
+    assert [list(entry) for entry in journal] == [
+        ["steps", "settings"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+        *([["step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]] * 2),
+        ["step", "eval_loss", "accuracy", "f1"],
+    ]
 
 
-def test_every_command_prints_what_the_guide_shows(reader: Path, home: Path) -> None:
-    commands = [step for step in read_steps(GUIDE) if isinstance(step, Command)]
-    assert len(commands) == 3
-    for command in commands:
-        line = command.line.replace("zoo ", f"{sys.executable} -m zoo.cli.main ", 1)
-        run = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, env={**os.environ})
-        assert run.returncode == 0, run.stderr
-        assert matches(command.output, run.stdout), run.stdout
+def check(command: Command) -> None:
+    """Run a command, and compare what it prints."""
+    line = command.line.replace("zoo ", f"{sys.executable} -m zoo.cli.main ", 1)
+    run = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, env={**os.environ})
+    assert run.returncode == 0, run.stderr
+    assert matches(command.output, run.stdout), run.stdout
 
 
 def test_the_guide_names_every_task_with_its_columns_and_every_kind_of_file() -> None:

@@ -33,7 +33,7 @@ def test_every_command_prints_what_the_guide_shows_and_every_block_runs(
         assert matches(command.output, run.stdout), run.stdout
     names: dict[str, Any] = {}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), names)
     assert zoo.load("./smaller").spec.model_type == "distilbert"

@@ -180,7 +180,7 @@ TABLE = (
         (
             '"config.json"',
             '"vocab.txt"',
-            "it is not a lock (checkpoints.a/b.files: it has no config.json)",
+            "it is not a lock (checkpoints.a/b.files: it has neither config.json nor adapter_config.json)",
         ),
         ("0" * 64, "0" * 63, None),
         ("0" * 64, "../" + "0" * 61, None),

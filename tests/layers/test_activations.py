@@ -37,3 +37,12 @@ def test_every_activation_keeps_sixteen_bits(name: str) -> None:
     assert found.dtype == torch.bfloat16
     expected = torch.tensor([FORMULAS[name](point) for point in POINTS])
     torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.01)
+
+
+def test_looking_rounded_gelu_up_gives_the_bits_that_computing_it_gives() -> None:
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16).reshape(4, 16, -1)
+    computed = ACTIVATIONS["gelu_new"](every.clone().requires_grad_()).detach()
+    with torch.no_grad():
+        found = ACTIVATIONS["gelu_new"](every.transpose(0, 1))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, computed.transpose(0, 1), atol=0, rtol=0, equal_nan=True)

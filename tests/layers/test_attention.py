@@ -259,3 +259,16 @@ def test_attention_to_the_text_and_to_a_source_is_recorded_apart() -> None:
             own(hidden, context)
             cross(hidden, context)
         assert [weights.shape for weights in recorded] == [(BATCH, HEADS, TIME, keys)]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_key_value_heads": KV_HEADS}, {"scale": 1.0}])
+def test_a_step_in_bfloat16_is_as_near_to_the_formula_as_a_whole_pass(options: dict[str, Any]) -> None:
+    attention, hidden = make(causal=True, **options)
+    rounded, whole, cache = attention.to(torch.bfloat16), hidden.to(torch.bfloat16), LayerCache(TIME)
+    with torch.no_grad():
+        rounded(whole[:, :-1], cache=cache)
+        found = rounded(whole[:, -1:], cache=cache)
+    seen = torch.ones(BATCH, TIME, TIME).bool()
+    expected, _ = by_hand(attention.float(), whole.float(), seen, scale=options.get("scale"))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected[:, -1:], atol=1e-2, rtol=1e-2)

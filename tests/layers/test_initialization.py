@@ -23,6 +23,16 @@ def test_fresh_weights_are_made_for_the_names_alone_and_without_a_device() -> No
     assert fresh["b.weight"].equal(expected)
 
 
+def test_the_first_pattern_that_fits_a_name_gives_its_deviation() -> None:
+    with torch.device("meta"):
+        module = nn.ModuleDict({name: nn.Linear(3, 2, bias=False) for name in ("up", "down", "other")})
+    names = [name for name, _ in module.named_parameters()]
+    fresh = fresh_weights(module, names, 0.5, seed=1, deviations={"d*.weight": 7.0, "*n.weight": 3.0, "up.*": 2.0})
+    plain = fresh_weights(module, names, 1.0, seed=1)
+    for name, deviation in (("up.weight", 2.0), ("down.weight", 7.0), ("other.weight", 0.5)):
+        torch.testing.assert_close(fresh[name], deviation * plain[name], rtol=1e-6, atol=0)
+
+
 def test_modules_that_begin_otherwise_say_so() -> None:
     with torch.device("meta"):
         tokens = nn.Embedding(11, 8)

@@ -128,7 +128,7 @@ def test_nothing_gives_nothing(reader: zoo.Model) -> None:
         ([("where", 5)], 'Input 0 is (\'where\', 5); it would be {"question": ..., "context": ...}'),
         (
             [("a", "b"), ("where " * 15, "home")],
-            "Question 1 leaves no room for a context within the model's 19 tokens",
+            "Question 1 leaves no room for a context within the model's 19 tokens; shorten it",
         ),
     ],
 )

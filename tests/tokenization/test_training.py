@@ -27,6 +27,7 @@ NEW = ["The Cats sit; 12 dögs go", "karin's\n\n  home <mask> [MASK]"]
         ("gpt2", "decoder-only", 279, "GPT2Tokenizer"),
         ("llama", "decoder-only", 279, "GPT2Tokenizer"),
         ("qwen2", "decoder-only", 279, "Qwen2Tokenizer"),
+        ("t5", "encoder-decoder", 281, "BartTokenizer"),
     ],
 )
 def test_the_class_is_the_architectures_own_where_it_can_be_trained_and_transformers_gives_the_same_ids(
@@ -36,7 +37,8 @@ def test_the_class_is_the_architectures_own_where_it_can_be_trained_and_transfor
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == tokenizer_class
     assert tokenizer.vocab_size == vocab_size
     oracle = AutoTokenizer.from_pretrained(tmp_path)
-    assert type(oracle).__name__ == tokenizer_class
+    # transformers has one class for both
+    assert type(oracle).__name__ == tokenizer_class.replace("Bart", "Roberta")
     for text in (*TEXTS[:2], *NEW):
         assert tokenizer.encode([text])[0].ids == oracle(text)["input_ids"]
     (ids,) = (encoding.ids for encoding in tokenizer.encode([TEXTS[0]]))

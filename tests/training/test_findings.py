@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+import torch
+
 import zoo
 from tests.checkpoints import write_checkpoint, write_lookup, write_tokenizer
 from zoo.training.findings import Findings, Miss, examine
@@ -52,6 +55,34 @@ def test_answers_to_questions_are_wrong_where_none_of_the_right_ones_is_given(tm
     found = examine(model, examples)
     score = model.predict(examples)[1].score
     assert found == Findings(2, misses=(Miss("who lives", "anna", "berlin", score),))
+
+
+def test_words_with_a_wrong_tag_are_counted_and_shown_among_those_beside_them(tmp_path: Path) -> None:
+    scores = {"anna": (0, 3, 0), "karin": (2, 0, 0), "berlin": (0, 1, 0), "film": (4, 0, 0)}
+    write_lookup(
+        tmp_path / "t", "BertForTokenClassification", scores,
+        id2label={0: "O", 1: "B-PER", 2: "B-LOC"}, label2id={"O": 0, "B-PER": 1, "B-LOC": 2},
+    )  # fmt: skip
+    write_tokenizer(tmp_path / "t")
+    model = zoo.load(str(tmp_path / "t"), device="cpu")
+    words = ["film"] * 9 + ["berlin"] + ["film"] * 3
+    examples = [
+        {"tokens": ["anna", "film"], "tags": ["B-PER", "O"]},
+        {"tokens": [], "tags": []},
+        {"tokens": ["karin", "film"], "tags": ["B-PER", "O"]},
+        {"tokens": words, "tags": ["O"] * 9 + ["B-LOC"] + ["O"] * 3},
+    ]
+    found = examine(model, examples)
+    assert (found.examined, found.labels) == (4, ("O", "B-PER", "B-LOC"))
+    assert found.confusion == ((14, 0, 0), (1, 1, 0), (0, 1, 0))
+    assert [(miss.text, miss.expected, miss.answered) for miss in found.misses] == [
+        ("«karin» film", "B-PER", "O"),
+        ("film film film film film film film film «berlin» film film film", "B-LOC", "B-PER"),
+    ]
+    assert model.tokenizer is not None
+    ids = torch.tensor([model.tokenizer.encode(["karin berlin"])[0].ids])
+    sure = model(input_ids=ids).logits.softmax(-1).amax(-1)[0]  # here a token's scores depend on it alone
+    assert [miss.score for miss in found.misses] == pytest.approx(sure[1:3].tolist())
 
 
 def test_tasks_without_right_and_wrong_answers_have_no_findings(tmp_path: Path) -> None:

@@ -278,9 +278,23 @@ def refused(ref: Any, examples: Any, task: str | None = "text-classification") -
         (
             "text-classification",
             [{"text": "a", "label": None}],
-            "Example 0 has no 'label', which 'text-classification' learns from; it has: text, label",
+            "Example 0 has nothing (null) as its 'label'; leave it out, or fill it in",
         ),
-        ("text-classification", [{"text": 7, "label": "x"}], "Input 0 is 7; a text is expected"),
+        (
+            "text-classification",
+            [{"text": "a", "label": "good"}, {"text": "b", "label": "good"}],
+            "All examples have the label 'good', so there is nothing to tell apart; give examples of at least two labels",
+        ),
+        (
+            "text-classification",
+            [{"text": "a", "label": "good"}, {"text": " ", "label": "bad"}],
+            "Example 1 has an empty 'text'; leave it out",
+        ),
+        (
+            "text-classification",
+            [{"text": 7, "label": "x"}, {"text": "a", "label": "y"}],
+            "Input 0 is 7; a text is expected",
+        ),
         (
             "text-classification",
             [{"text": "a", "label": "x"}, {"text": "b", "label": 0.5}],
@@ -317,9 +331,41 @@ def refused(ref: Any, examples: Any, task: str | None = "text-classification") -
             "No example holds anything to learn from: all are empty",
         ),
         (
+            "token-classification",
+            [{"tokens": [], "tags": []}],
+            "No example holds anything to learn from: all are without words",
+        ),
+        (
+            "token-classification",
+            [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a", "film"], "tags": ["O", None]}],
+            "Example 1 has the tag None; tags would be names, such as O, or numbers",
+        ),
+        (
             "question-answering",
             [{"question": "where", "context": "home", "answers": {"text": [], "answer_start": []}}],
-            "Example 0 has the answers {'text': [], 'answer_start': []}; they would have lists 'text' and 'answer_start'",
+            "Example 0 has no answer; it would have one, taken from its context: leave it out",
+        ),
+        (
+            "question-answering",
+            [{"question": " ", "context": "home", "answers": {"text": ["home"], "answer_start": [0]}}],
+            "Example 0 has an empty 'question'; leave it out",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "", "answers": {"text": ["home"], "answer_start": [0]}}],
+            "Example 0 has an empty 'context'; leave it out",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "went home", "answers": {"text": ["home"], "answer_start": [4]}}],
+            "Example 0 has the answer 'home' at 4, and its context has ' hom' there; "
+            "answer_start would count the characters of the context before the answer",
+        ),
+        (
+            "question-answering",
+            [{"question": "where", "context": "went home", "answers": {"text": [""], "answer_start": [4]}}],
+            "Example 0 has the answer '' at 4, and its context has '' there; "
+            "answer_start would count the characters of the context before the answer",
         ),
         (
             "question-answering",
@@ -336,7 +382,7 @@ def refused(ref: Any, examples: Any, task: str | None = "text-classification") -
             [{"title": "a"}],
             "Example 0 has no 'text', which 'fill-mask' learns from; it has: title",
         ),
-        ("fill-mask", [{"text": ""}, {"text": " "}], "No example holds anything to learn from: all are empty"),
+        ("fill-mask", [{"text": ""}, {"text": " "}], "No text holds anything to learn from: all are empty"),
         (
             None,
             [{"text": "a"}],
@@ -378,7 +424,7 @@ def test_texts_longer_than_the_model_are_cut_only_where_that_is_accepted(backbon
     config = zoo.FinetuneConfig(max_steps=1, truncate=True)
     zoo.finetune(backbone, [fits, long], task="text-classification", config=config, say=told.append)
     assert told == ["labels with one example only: good, bad", "1 of 2 examples are cut at 19 tokens"]
-    with pytest.raises(InvalidInput, match=r"^Example 0 has more than max_length's 7 tokens, and so have 1 others; "):
+    with pytest.raises(InvalidInput, match=r"^Example 0 has more than max_length's 7 tokens, and so has 1 other; "):
         learn(backbone, [fits, long], max_length=7)
 
 

@@ -1,5 +1,6 @@
 """Pretraining: a model from random weights with a tokenizer of its own, and what other programs make of the result."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,44 @@ def test_the_loss_falls_and_the_result_loads_in_zoo_and_in_transformers_with_equ
         expected = oracle(input_ids=ids).logits
         for found in (model(input_ids=ids).logits, result.model(input_ids=ids).logits):
             torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
+PAIRS = [{"source": text, "target": text.replace("the", "a")} for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes", "steps"),
+    [
+        ("t5", {"d_model": 24, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 4, "dropout_rate": 0.0}, 80),
+        ("bart", {"d_model": 24, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}, 240),
+    ],
+)
+def test_an_encoder_decoder_learns_from_pairs_to_write_and_to_stop(
+    tmp_path: Path, architecture: str, sizes: dict[str, Any], steps: int
+) -> None:
+    config = settings(tmp_path / "out", max_steps=steps, epochs=steps)
+    result = zoo.pretrain(architecture, sizes, PAIRS, PAIRS[:3], task="translation", vocab_size=280, config=config)
+    assert result.losses[0] > 10 * result.losses[-1]
+    assert result.metrics["bleu"] > 80
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    (source,) = tokenizer([PAIRS[0]["source"]])["input_ids"]
+    oracle = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
+    written = oracle.generate(torch.tensor([source]), max_new_tokens=40, num_beams=1)[0]
+    (found,) = zoo.load(tmp_path / "out").generate([PAIRS[0]["source"]], max_new_tokens=40, num_beams=1)
+    assert (found.text, found.finish_reason) == (tokenizer.decode(written, skip_special_tokens=True), "stop")
+
+
+def test_the_task_of_an_encoder_decoder_is_to_write_a_text_for_a_text(tmp_path: Path) -> None:
+    config = settings(tmp_path / "out", max_steps=1)
+    sizes = {"d_model": 24, "encoder_layers": 1}
+    result = zoo.pretrain("transformer", sizes, PAIRS, vocab_size=270, config=config)
+    assert result.model.task == "text2text-generation"
+    spec = result.model.spec.model_dump()
+    ids = {name: spec[f"{name}_token_id"] for name in ("pad", "eos", "decoder_start")}
+    tokenizer = result.model.tokenizer
+    assert tokenizer is not None
+    pad, end = tokenizer.token_id("<pad>"), tokenizer.token_id("</s>")
+    assert ids == {"pad": pad, "eos": end, "decoder_start": pad}
 
 
 def test_a_file_gives_the_spec_the_family_its_proportions_and_the_tokenizer_the_rest(tmp_path: Path) -> None:
@@ -110,13 +149,18 @@ def test_a_stopped_run_goes_on_with_its_tokenizer_to_the_same_weights(tmp_path: 
         (
             {"task": "text-classification"},
             InvalidInput,
-            "Raw text does not teach 'text-classification'; pretrain 'bert' by fill-mask, "
+            "Random weights do not begin with 'text-classification'; pretrain 'bert' by fill-mask, "
             "then fine-tune the result with zoo finetune",
         ),
         (
-            {"architecture": "t5"},
+            {"task": "translation"},
+            UnknownTask,
+            "The architecture 'bert' has no head for the task 'translation'; it would be one of: fill-mask",
+        ),
+        (
+            {"architecture": "t5", "spec": {}},
             InvalidInput,
-            "The architecture 't5' has neither of the tasks that raw text is enough for: fill-mask, text-generation",
+            "Example 0 has no 'target', which 'text2text-generation' learns from; it has: text, source",
         ),
         (
             {"train": [{"text": " "}, {"text": ""}]},
@@ -170,3 +214,17 @@ def test_an_architecture_and_a_field_that_do_not_exist_are_refused(tmp_path: Pat
         zoo.pretrain("brt", SIZES, DATA, config=settings(tmp_path / "out"))
     with pytest.raises(UnknownConfigKey, match="hidden_sizes"):
         zoo.pretrain("bert", {"hidden_sizes": 24}, DATA, config=settings(tmp_path / "out"))
+
+
+def test_an_architecture_without_a_task_to_begin_with_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bert = zoo.get_architecture("bert")
+    heads = tuple(head for head in bert.heads if head.task != "fill-mask")
+    monkeypatch.setattr("zoo.training.pretraining.get_architecture", lambda name: replace(bert, heads=heads))
+    with pytest.raises(InvalidInput) as refusal:
+        zoo.pretrain("bert", SIZES, DATA, config=settings(tmp_path / "out"))
+    assert str(refusal.value) == (
+        "The architecture 'bert' has none of the tasks that a model is pretrained by: "
+        "fill-mask, text-generation, text2text-generation"
+    )

@@ -20,6 +20,7 @@ from zoo.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from zoo.checkpoint.manifest import Checkpoint
     from zoo.publishing import Plan
 
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @token_option
 @json_option
 def pull_command(refs: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Fetch checkpoints into the store, verified.
+    """Fetch checkpoints and adapters into the store, verified.
 
     A checkpoint that is there already makes no request. An interrupted pull goes on where it stopped.
 
@@ -59,8 +60,19 @@ def _pull(ref: str, as_json: bool, options: Mapping[str, Any]) -> dict[str, Any]
             how = "already in the store, no request made" if checkpoint.commit else "a folder, nothing to fetch"
         at = f" at {checkpoint.commit[:12]}" if checkpoint.commit else ""
         click.echo(f"{checkpoint.repo_id or ref}{at}: {how}\n{checkpoint.path}")
+        _tell_of_adapter(checkpoint, ref)
     fetched = {"fetched_bytes": watcher.total_bytes, "endpoint": watcher.endpoint}
     return {"ref": ref, "commit": checkpoint.commit, "path": str(checkpoint.path), **fetched}
+
+
+def _tell_of_adapter(checkpoint: Checkpoint, ref: str) -> None:
+    """Say of an adapter what it goes beside."""
+    from zoo.checkpoint.adapter_files import ADAPTER_CONFIG, base_reference, is_adapter
+    from zoo.checkpoint.reader import read_json
+
+    if is_adapter(checkpoint.path):
+        base = base_reference(read_json(checkpoint.path / ADAPTER_CONFIG)) or "BASE"
+        click.echo(printable(f"an adapter, to be used beside its base: zoo run {base} --adapter {ref}"), err=True)
 
 
 def _plan_pull(ref: str, as_json: bool, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,9 +115,10 @@ def push_command(
     token: str | None,
     as_json: bool,
 ) -> None:
-    """Check a checkpoint's folder, upload what REPO (org/name) lacks, and commit it in one step.
+    """Check the folder of a checkpoint or an adapter, upload what REPO (org/name) lacks, and commit it in one step.
 
     The check loads the weights and computes their canary (zoo.json); it is written, and a card too, where there is none.
+    Of an adapter it is whether its base is known, by digest, and whether it fits that.
 
     \b
     Example: zoo push ./my-bert me/my-bert

@@ -14,6 +14,7 @@ import click
 from zoo import __version__
 from zoo.cli.output import printable
 from zoo.errors import ZooError, ZooWarning
+from zoo.training.distributed import ranks
 
 # Where each command is. Kept by family, as help shows them.
 _FAMILIES = {
@@ -97,7 +98,8 @@ def _run() -> int:
     except ZooError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        if ranks.may_tell():
+            click.echo(f"Error: {printable(str(error))}", err=True)
         return 1
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -105,7 +107,8 @@ def _run() -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        if ranks.may_tell():
+            click.echo("Interrupted.", err=True)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; writing more at exit would only raise again.

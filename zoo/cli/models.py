@@ -11,7 +11,7 @@ from zoo.cli.output import inputs, json_option, print_json, revision_option, tra
 task_option = click.option("--task", help="Task; the checkpoint's own if left out.")
 device_option = click.option("--device", help="Device, such as cpu or cuda:1; a GPU where there is one if left out.")
 dtype_option = click.option("--dtype", help="Dtype of the weights, such as bfloat16; the checkpoint's own if left out.")
-adapter_option = click.option("--adapter", help="Folder with what LoRA learnt beside the checkpoint.")
+adapter_option = click.option("--adapter", help="What LoRA learnt beside it: a reference, or ./FOLDER.")
 quantize_option = click.option(
     "--quantize",
     type=click.Choice(["int8", "int4"]),
@@ -29,9 +29,13 @@ def load_model(ref: str, task: str | None, **options: Any) -> Any:
     """Fetch with progress, then load; say what was chosen where the user left it open."""
     from zoo.hub.pulling import pull
     from zoo.loading import load
+    from zoo.references import parse
 
+    adapter = options.get("adapter")
     with transfer_progress("fetched") as watcher:
         pull(ref, revision=options.get("revision"), watcher=watcher)
+        if adapter is not None and parse(adapter).folder is None:
+            pull(adapter, watcher=watcher)
     model = load(ref, task, **options)
     if options.get("device") is None:
         click.echo(f"device: {model.device}{'' if model.device.type == 'cuda' else ' (no GPU found)'}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -119,26 +119,3 @@ def transfer_progress(verb: str) -> Iterator[TransferLines]:
     finally:
         if bars.total_bytes:
             progress.stop()
-
-
-@contextmanager
-def step_progress(description: str) -> Iterator[Callable[[int, int, float], None]]:
-    """Show training steps on stderr while the context lasts: a bar on a terminal, some lines elsewhere."""
-    if not sys.stderr.isatty():
-
-        def lines(step: int, steps: int, loss: float) -> None:
-            if step == steps or step % max(1, steps // 10) == 0:
-                click.echo(f"{description}: step {step} of {steps}, loss {loss:.4f}", err=True)
-
-        yield lines
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(description, total=None, loss=float("nan"))
-        yield lambda step, steps, loss: progress.update(bar, completed=step, total=steps, loss=loss)

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from zoo.cli.live import training_view
 from zoo.cli.models import task_option
-from zoo.cli.output import json_option, step_progress
+from zoo.cli.output import json_option
 from zoo.cli.training import (
     SettingsCommand,
     column_option,
@@ -17,6 +18,8 @@ from zoo.cli.training import (
     given_settings,
     out_option,
     print_result,
+    push_option,
+    ranks_option,
     resume_option,
     say,
     setting_options,
@@ -29,17 +32,19 @@ from zoo.cli.training import (
 @click.option(
     "--spec", required=True, metavar="FILE", help="Fields of its spec as TOML; usual proportions for the rest."
 )
-@click.option(
-    "--train", required=True, multiple=True, metavar="FILE", help="Raw text, as for zoo finetune; repeatable."
-)
+@click.option("--train", required=True, multiple=True, metavar="FILE", help="Texts, as for zoo finetune; repeatable.")
 @evaluation_option
 @column_option
-@click.option("--task", help="fill-mask or text-generation; the one that the architecture has if left out.")
+@click.option(
+    "--task",
+    help="fill-mask, text-generation or, from pairs, translation and its kin; what the architecture has if left out.",
+)
 @click.option("--tokenizer", metavar="REF", help="Checkpoint whose tokenizer to take; one is trained if left out.")
 @click.option("--vocab-size", type=int, help="Most tokens of a trained tokenizer; as many as the spec's if left out.")
 @out_option
 @config_option
 @resume_option
+@ranks_option
 @json_option
 def pretrain_command(
     architecture: str,
@@ -51,7 +56,7 @@ def pretrain_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model from random weights on raw text, and its tokenizer too.
+    """Train a model from random weights, and its tokenizer too: on raw text, or an encoder-decoder on pairs of texts.
 
     \b
     Example: zoo pretrain --arch gpt2 --spec spec.toml --train corpus.txt --vocab-size 8000 \\
@@ -65,8 +70,8 @@ def pretrain_command(
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
     if chosen["resume"]:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
-        result = pretrain(architecture, spec, train, evaluation, config=config, watch=watch, say=say, **chosen)
+    with training_view() as view:
+        result = pretrain(architecture, spec, train, evaluation, config=config, trackers=[view], say=say, **chosen)
     print_result(result, as_json)
 
 
@@ -96,6 +101,8 @@ class DistillCommand(SettingsCommand):
 @out_option
 @config_option
 @resume_option
+@ranks_option
+@push_option
 @json_option
 def distill_command(
     teacher: str,
@@ -104,6 +111,7 @@ def distill_command(
     evaluation: str | None,
     out: Path,
     config_file: str | None,
+    push_to: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -113,6 +121,7 @@ def distill_command(
     Example: zoo distill bert-base-uncased --student student.toml --train corpus.txt \\
                  --learning-rate 5e-4 --out ./my-distilbert
     """
+    from zoo.publishing import push
     from zoo.training.config import DistillConfig
     from zoo.training.distillation import distill
 
@@ -121,8 +130,9 @@ def distill_command(
     config = DistillConfig.read(config_file, **settings) if config_file else DistillConfig(**settings)
     if resume:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
+    with training_view() as view:
         result = distill(
-            teacher, student, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say
+            teacher, student, train, evaluation, task=task, config=config, resume=resume, trackers=[view], say=say
         )
-    print_result(result, as_json)
+    commit = push(result.model, push_to) if push_to else None
+    print_result(result, as_json, push_to, commit)

@@ -10,19 +10,31 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
+from zoo.cli.live import training_view
 from zoo.cli.models import adapter_option, device_option, dtype_option, ignore_option, load_model, task_option
-from zoo.cli.output import json_option, print_json, print_table, revision_option, step_progress
+from zoo.cli.output import json_option, print_json, print_table, revision_option
+from zoo.training.distributed import ranks
 
 _ELSEWHERE = ("output_dir", "columns", "lora")  # --out, --column, and LoRA's settings one by one
 
 
 class SettingsCommand(click.Command):
-    """A command with a flag for each training setting; they are looked up when needed, so that other help is quick."""
+    """A command that trains, with a flag for each setting; they are looked up when needed, so that other help is quick."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give the command's own parameters, then the settings."""
         own = super().get_params(ctx)
         return [*own[:-1], *self.settings(), own[-1]]  # --help stays last
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; asked for several ranks, run it anew in so many processes, and end as they end."""
+        count = ctx.params.pop("rank_count")
+        if count not in (None, 1) and not ranks.are_launched():
+            from zoo.training.distributed.launching import launch
+
+            ctx.exit(launch(count, sys.argv[1:]))
+        with ranks.joined():
+            return super().invoke(ctx)
 
     def settings(self) -> list[click.Parameter]:
         """Give the flags of the settings."""
@@ -89,8 +101,9 @@ def _kind(annotation: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Tell of what was guessed or left out, beside the result."""
-    click.echo(text, err=True)
+    """Tell of what was guessed or left out, beside the result; of several ranks, one does."""
+    if ranks.is_first():
+        click.echo(text, err=True)
 
 
 def tell_of_resuming(out: Path) -> None:
@@ -102,14 +115,33 @@ def tell_of_resuming(out: Path) -> None:
 
 
 def print_result(result: Any, as_json: bool, push_to: str | None = None, commit: str | None = None) -> None:
-    """Print what a run gave: its metrics, a line each, and where the model is."""
+    """Print what a run gave: its metrics, a line each, and where the model is. Of several ranks, one does."""
+    if not ranks.is_first():
+        return
     if as_json:
-        facts = {"path": str(result.path), "metrics": result.metrics, "emissions": result.emissions, "commit": commit}
-        print_json(facts)
+        print_json(_facts(result, commit))
         return
     for metric, value in result.metrics.items():
         click.echo(f"{metric}: {value:.4f}")
     click.echo(f"saved in {result.path}" + (f", pushed to {push_to} at {commit[:12]}" if commit else ""))
+
+
+def _facts(result: Any, commit: str | None) -> dict[str, Any]:
+    """Give what is known of a run as JSON. emissions: kg of CO2 equivalent; footprint: null where nothing was counted."""
+    from dataclasses import asdict
+
+    footprint = result.footprint
+    counted = None if footprint is None else {**asdict(footprint), "grams_per_kwh": footprint.grams_per_kwh}
+    return {
+        "path": str(result.path),
+        "steps": len(result.losses),
+        "metrics": result.metrics,
+        "emissions": result.emissions,
+        "footprint": counted,
+        "learnt_parameters": result.learnt_parameters,
+        "parameters": result.parameters,
+        "commit": commit,
+    }
 
 
 class Number(click.ParamType[int | float]):
@@ -146,6 +178,14 @@ config_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the newest checkpoint in --out (see --save-steps)."
 )
+push_option = click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
+ranks_option = click.option(
+    "--nproc-per-node",
+    "rank_count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train in N processes on this machine, one for each GPU; see --parallel.",
+)
 evaluation_option = click.option("--eval", "evaluation", help="Held-out examples, in the same form.")
 
 
@@ -162,7 +202,8 @@ evaluation_option = click.option("--eval", "evaluation", help="Held-out examples
 @task_option
 @config_option
 @resume_option
-@click.option("--push", "push_to", metavar="REPO", help="Push the result there.")
+@ranks_option
+@push_option
 @json_option
 def finetune_command(
     ref: str,
@@ -181,19 +222,23 @@ def finetune_command(
                  --train train.csv --eval test.csv --out ./my-classifier
     """
     from zoo.publishing import push
+    from zoo.references import parse
     from zoo.training.config import FinetuneConfig
     from zoo.training.finetuning import finetune
 
     task, resume = options.pop("task"), options.pop("resume")
     settings = given_settings(options) | {"output_dir": out}
     config = FinetuneConfig.read(config_file, **settings) if config_file else FinetuneConfig(**settings)
-    if push_to and config.lora is not None and not config.lora.merge:
-        raise click.UsageError("--push takes whole checkpoints; with LoRA add --lora-merge")
+    if push_to and config.lora is not None and not config.lora.merge and parse(ref).folder is not None:
+        raise click.UsageError(
+            f"--push: an adapter beside '{ref}' would be of no use to others, who do not have that folder. Name a base on a "
+            "hub, or add --lora-merge"
+        )
     if resume:
         tell_of_resuming(out)
-    with step_progress("training") as watch:
-        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, watch=watch, say=say)
-    commit = push(result.model, push_to) if push_to else None
+    with training_view() as view:
+        result = finetune(ref, train, evaluation, task=task, config=config, resume=resume, trackers=[view], say=say)
+    commit = push(result.model, push_to) if push_to and ranks.is_first() else None
     print_result(result, as_json, push_to, commit)
 
 

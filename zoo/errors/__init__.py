@@ -52,10 +52,20 @@ from zoo.errors.store import (
     SignatureRefused,
     SignatureWarning,
 )
-from zoo.errors.training import AdapterMismatch, CheckpointNotSaved, ResumeRefused, TrainingDiverged, UnfinishedRun
+from zoo.errors.training import (
+    AdapterAlone,
+    AdapterMismatch,
+    CheckpointNotSaved,
+    RankKilled,
+    RankLost,
+    ResumeRefused,
+    TrainingDiverged,
+    UnfinishedRun,
+)
 
 __all__ = [
     "AccessDenied",
+    "AdapterAlone",
     "AdapterMismatch",
     "CanaryMismatch",
     "CanaryMissing",
@@ -89,6 +99,8 @@ __all__ = [
     "PushConflict",
     "PushInterrupted",
     "PushRefused",
+    "RankKilled",
+    "RankLost",
     "RateLimited",
     "RefusedContent",
     "RepositoryDisabled",

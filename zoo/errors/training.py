@@ -29,11 +29,24 @@ class TrainingDiverged(ZooError):
 class AdapterMismatch(ZooError):
     """An adapter was learnt beside other weights than those it is to be put on."""
 
-    def __init__(self, path: Path, base: str | None, given: str) -> None:
-        self.path, self.base, self.given = path, base, given
+    def __init__(self, adapter: str, base: str | None, given: str, by: str | None = None) -> None:
+        self.adapter, self.base, self.given, self.by = adapter, base, given, by
+        says = f", says {by}" if by else ""
         super().__init__(
-            f"The adapter in '{path}' was learnt beside other weights than those of '{given}': their digests differ. "
+            f"The adapter '{adapter}' was learnt beside other weights than those of '{given}'{says}: their digests differ. "
             f"Load the base that it names: {base or 'none'}"
+        )
+
+
+class AdapterAlone(ZooError):
+    """An adapter stands where a whole checkpoint is wanted."""
+
+    def __init__(self, adapter: str, base: str | None) -> None:
+        self.adapter, self.base = adapter, base
+        named, beside = f"Its base is {base}" if base else "It names no base", base or "BASE"
+        super().__init__(
+            f"'{adapter}' is an adapter: what was learnt beside a checkpoint, and no checkpoint by itself. {named}. Load both: "
+            f'zoo.load("{beside}", adapter="{adapter}") (on the command line: zoo run {beside} --adapter {adapter})'
         )
 
 
@@ -71,4 +84,29 @@ class ResumeRefused(ZooError):
         super().__init__(
             f"The run saved in '{path}' cannot be gone on with: it differs in what decides its order and its weights.{lines}\n"
             "Give it what it had, or begin anew in another folder"
+        )
+
+
+class RankLost(ZooError):
+    """Another of the processes that train together cannot be reached any more."""
+
+    def __init__(self, rank: int, count: int, reason: str) -> None:
+        self.rank, self.count, self.reason = rank, count, reason
+        super().__init__(
+            f"Rank {rank} of {count} cannot reach another one ({short(reason.splitlines()[0], 200)}). That one has ended, "
+            "or never came: its own message says why. A run with checkpoints goes on with --resume (resume=True)"
+        )
+
+
+class RankKilled(ZooError):
+    """One of the processes that train together was ended by a signal."""
+
+    def __init__(self, rank: int, count: int, signal: str) -> None:
+        self.rank, self.count, self.signal = rank, count, signal
+        memory = " That is how a system out of memory ends a process: try fewer ranks, or a smaller batch_size." * (
+            signal == "SIGKILL"
+        )
+        super().__init__(
+            f"Rank {rank} of {count} was ended by {signal}, and the others with it.{memory} "
+            "A run with checkpoints goes on with --resume (resume=True)"
         )

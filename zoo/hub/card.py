@@ -14,10 +14,19 @@ CARD_LIMIT_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
+class AdapterFacts:
+    """What a card says of an adapter. kind: such as "LoRA of rank 8". parameters: what it has of its own."""
+
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """What a card says.
 
-    kept: metadata of an earlier card of these weights, see `read_kept`. base: what the model was fine-tuned from.
+    kept: metadata of an earlier card of these weights, see `read_kept`. base: what the model was fine-tuned from, or what
+    an adapter goes beside, whose architecture and parameters are the facts' then, or the teacher. taught: how that taught it.
     metrics: by name. settings: of the training. emissions: kg of CO2 equivalent; footprint: the same with how it is known.
     """
 
@@ -35,6 +44,8 @@ class CardFacts:
     settings: Mapping[str, Any] = field(default_factory=dict)
     emissions: float | None = None
     footprint: Footprint | None = None
+    adapter: AdapterFacts | None = None
+    taught: str | None = None
 
 
 def write_card(facts: CardFacts) -> str:
@@ -54,10 +65,14 @@ def write_card(facts: CardFacts) -> str:
         if facts.evaluated and metric not in ("train_loss", "eval_loss")
     ]
     kept = {**facts.kept, **({"base_model": facts.base} if facts.base else {})}
+    if facts.adapter:
+        kept |= {"base_model_relation": "adapter"}
+    elif facts.taught and facts.base:  # of the Hub's four relations the one that is nearest
+        kept |= {"base_model_relation": "finetune"}
     data = ModelCardData(
-        library_name="zoo",
+        library_name="peft" if facts.adapter else "zoo",
         pipeline_tag=facts.task,
-        tags=["zoo", facts.architecture],
+        tags=_tags(facts),
         metrics=[result.metric_type for result in results] or None,
         model_name=name if results else None,
         eval_results=results or None,
@@ -65,6 +80,14 @@ def write_card(facts: CardFacts) -> str:
         **kept,
     )
     return f"---\n{data.to_yaml().strip()}\n---\n\n# {name}\n\n{_prose(facts)}"
+
+
+def _tags(facts: CardFacts) -> list[str]:
+    """Give tags: of an adapter those by which the Hub and PEFT know one."""
+    tags = ["zoo", facts.architecture]
+    if facts.taught:
+        return [*tags, "distillation"]
+    return tags if facts.adapter is None else [*tags, "lora", "transformers", f"base_model:adapter:{facts.base}"]
 
 
 def _emissions(facts: CardFacts) -> dict[str, Any] | None:
@@ -83,16 +106,31 @@ def _emissions(facts: CardFacts) -> dict[str, Any] | None:
 
 def _prose(facts: CardFacts) -> str:
     article = "an" if facts.architecture[0] in "aeiou" else "a"
-    lines = [f"This is {article} `{facts.architecture}` model with {facts.parameters:,} parameters for `{facts.task}`."]
+    model = f"{article} `{facts.architecture}` model with {facts.parameters:,} parameters"
+    at = f" at commit `{facts.base_commit}`" if facts.base_commit else ""
+    base = f"[{facts.base}](https://huggingface.co/{facts.base}){at}"
+    use = f'model = zoo.load("{facts.repo_id}")'
+    lines = [f"This is {model} for `{facts.task}`."]
+    if facts.adapter:
+        learnt = f"{facts.adapter.kind}, {facts.adapter.parameters:,} parameters for `{facts.task}`"
+        lines = [
+            f"This is an adapter: {learnt}. It was learnt beside {base}, {model}, and belongs to these weights alone."
+        ]
+        named = f"{facts.base}@{facts.base_commit}" if facts.base_commit else facts.base
+        use = f'model = zoo.load("{named}", adapter="{facts.repo_id}")'
     if facts.labels:
         lines.append(f"Its labels are: {', '.join(f'`{label}`' for label in facts.labels)}.")
-    if facts.base:
-        at = f" at commit `{facts.base_commit}`" if facts.base_commit else ""
-        lines.append(f"It was fine-tuned from [{facts.base}](https://huggingface.co/{facts.base}){at}.")
-    parts = [" ".join(lines), f'## Use\n\n```python\nimport zoo\n\nmodel = zoo.load("{facts.repo_id}")\n```']
+    if facts.taught:
+        lines.append(f"It was distilled from {base if facts.base else 'a model that is in no repository'}.")
+    elif facts.base and not facts.adapter:
+        lines.append(f"It was fine-tuned from {base}.")
+    parts = [" ".join(lines), f"## Use\n\n```python\nimport zoo\n\n{use}\n```"]
+    if facts.adapter:
+        parts.append(f'PEFT reads it too: `peft.PeftModel.from_pretrained(base, "{facts.repo_id}")`.')
     if facts.examples is not None:
         rows = "\n".join(f"| {key} | {value} |" for key, value in facts.settings.items() if value is not None)
-        parts.append(f"## Training\n\n{facts.examples:,} examples.\n\n| setting | value |\n|---|---|\n{rows}")
+        how = f" {facts.taught}" if facts.taught else ""
+        parts.append(f"## Training\n\n{facts.examples:,} examples.{how}\n\n| setting | value |\n|---|---|\n{rows}")
     if facts.metrics:
         measured = f"On {facts.evaluated:,} held-out examples." if facts.evaluated else "No examples were held out."
         rows = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in facts.metrics.items())

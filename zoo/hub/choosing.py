@@ -9,6 +9,7 @@ from fnmatch import translate
 from functools import cache
 from typing import Any
 
+from zoo.checkpoint.adapter_files import ADAPTER_FILES, ADAPTER_WEIGHTS, holds_adapter
 from zoo.checkpoint.manifest import Manifest
 from zoo.checkpoint.reader import (
     CONFIG_FILE,
@@ -20,7 +21,7 @@ from zoo.checkpoint.reader import (
     pickles_only,
     shard_names,
 )
-from zoo.errors import CorruptFile, DigestMismatch, InvalidInput, NotACheckpoint
+from zoo.errors import CorruptFile, DigestMismatch, InvalidInput, NotACheckpoint, RefusedContent
 from zoo.hub.client import HubClient, Listing
 from zoo.hub.contents import is_dangerous, refuse_dangerous
 from zoo.hub.signatures import SIGNATURE_FILE
@@ -82,7 +83,9 @@ def small_files(names: Iterable[str]) -> list[str]:
 
 
 def weight_files(listing: Listing) -> list[str]:
-    """Give the file of weights, or the index of its shards. Raises NotACheckpoint, RefusedContent."""
+    """Give the file of weights, or the index of its shards; an adapter's own files. Raises NotACheckpoint, RefusedContent."""
+    if holds_adapter(listing.files):
+        return _adapter_files(listing)
     if CONFIG_FILE not in listing.files:
         raise NotACheckpoint(listing.repo_id, "it has no config.json")
     for name in (WEIGHTS_FILE, INDEX_FILE):
@@ -92,6 +95,22 @@ def weight_files(listing: Listing) -> list[str]:
     if pickles:
         raise pickles_only(listing.repo_id, pickles)
     raise NotACheckpoint(listing.repo_id, "it has no model.safetensors")
+
+
+def _adapter_files(listing: Listing) -> list[str]:
+    """Raises RefusedContent, NotACheckpoint."""
+    if ADAPTER_WEIGHTS in listing.files:
+        return [name for name in ADAPTER_FILES if name in listing.files]
+    pickles = [name for name in listing.files if name.startswith("adapter_model") and name.endswith(PICKLE_SUFFIXES)]
+    if pickles:
+        raise RefusedContent(
+            f"'{listing.repo_id}'",
+            f"it is an adapter whose weights are pickles only ({', '.join(pickles)}), and a pickle can run any code when it "
+            "is read",
+            "Ask for safetensors: another revision may have them. Or, where its author is trusted, load it in peft and save "
+            "it from there",
+        )
+    raise NotACheckpoint(listing.repo_id, f"it is an adapter without {ADAPTER_WEIGHTS}")
 
 
 def shards(index: Mapping[str, Any], listing: Listing) -> list[str]:

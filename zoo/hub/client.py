@@ -84,24 +84,24 @@ def is_offline() -> bool:
 
 
 class HubClient:
-    """A hub at one address, with the user's token where there is one."""
+    """A hub at one address, with the user's token where there is one. endpoint, token: as they were given, or the usual."""
 
     def __init__(self, endpoint: str | None = None, token: Token = None) -> None:
         """endpoint: None for HF_ENDPOINT or the public Hub."""
         self.endpoint = (endpoint or default_endpoint()).rstrip("/")
-        self._token = token
+        self.token = token
 
     @cached_property
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi
 
-        return HfApi(endpoint=self.endpoint, token=self._token, library_name="zoo", library_version=__version__)
+        return HfApi(endpoint=self.endpoint, token=self.token, library_name="zoo", library_version=__version__)
 
     @cached_property
     def _headers(self) -> dict[str, str]:
         from huggingface_hub.utils._headers import build_hf_headers
 
-        headers: dict[str, str] = build_hf_headers(token=self._token, library_name="zoo", library_version=__version__)
+        headers: dict[str, str] = build_hf_headers(token=self.token, library_name="zoo", library_version=__version__)
         return headers
 
     @cached_property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.checkpoint.adapter_files import ADAPTER_CONFIG, base_reference, holds_adapter, refuse_adapter
 from zoo.checkpoint.headers import TensorHeader, read_header_from
 from zoo.checkpoint.manifest import Checkpoint
 from zoo.checkpoint.reader import (
@@ -22,6 +23,7 @@ from zoo.checkpoint.reader import (
     open_weights,
     read_config,
 )
+from zoo.errors import AdapterAlone
 from zoo.hub.choosing import read_listed_json, shards, small_files, weight_files
 from zoo.hub.client import HubClient, Listing
 from zoo.hub.sources import Query, Remote, find
@@ -54,11 +56,16 @@ def inspect(ref: str | Path, revision: str | None, endpoint: str | None, token: 
     reference = parse(ref, revision)
     if reference.folder is not None:
         return _in_folder(Checkpoint(reference.folder))
-    source = find(reference, Query(endpoint, token))
+    return inspect_found(find(reference, Query(endpoint, token)))
+
+
+def inspect_found(source: Checkpoint | Remote) -> Inspected:
+    """Look at what a reference to a hub led to. Raises AdapterAlone for an adapter."""
     return _in_folder(source) if isinstance(source, Checkpoint) else _on_hub(source)
 
 
 def _in_folder(checkpoint: Checkpoint) -> Inspected:
+    refuse_adapter(checkpoint)
     config, weights = read_config(checkpoint.path), open_weights(checkpoint.path)
     if checkpoint.manifest is not None:
         files = {name: entry.size_bytes for name, entry in checkpoint.manifest.files.items()}
@@ -75,6 +82,8 @@ def _in_folder(checkpoint: Checkpoint) -> Inspected:
 def _on_hub(source: Remote) -> Inspected:
     """Read what is needed of a repository."""
     client, listing, index = source.client, source.listing, source.index
+    if holds_adapter(listing.files):
+        raise AdapterAlone(listing.repo_id, base_reference(read_listed_json(client, listing, ADAPTER_CONFIG)))
     config = read_listed_json(client, listing, CONFIG_FILE)
     read_bytes = listing.files[CONFIG_FILE].size_bytes + (listing.files[INDEX_FILE].size_bytes if index else 0)
     weights_names = shards(index, listing) if index else weight_files(listing)

@@ -31,6 +31,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from zoo.checkpoint.adapter_files import ADAPTER_CONFIG
 from zoo.checkpoint.manifest import FileEntry
 from zoo.checkpoint.reader import CONFIG_FILE
 from zoo.errors import CorruptFile, InvalidReference, LockConflict, RefusedContent
@@ -76,8 +77,8 @@ def _file_name(text: str) -> str:
 
 
 def _complete(files: Mapping[str, LockedFile]) -> Mapping[str, LockedFile]:
-    if CONFIG_FILE not in files:
-        raise ValueError(f"it has no {CONFIG_FILE}")
+    if CONFIG_FILE not in files and ADAPTER_CONFIG not in files:
+        raise ValueError(f"it has neither {CONFIG_FILE} nor {ADAPTER_CONFIG}")
     return files
 
 
@@ -117,7 +118,9 @@ class LockedCheckpoint(BaseModel):
     architecture: Printable | None = Field(None, description="model_type of its config.json")
     plugin: Printable | None = Field(None, description="The distribution that provides the architecture")
     plugin_version: Printable | None = None
-    base: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="sha256 of the weights an adapter is for")
+    base: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Of the weights an adapter is for: see weights_digest"
+    )
     files: Annotated[Mapping[FileName, LockedFile], AfterValidator(_complete)]
 
     @property

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from zoo import host
+from zoo.checkpoint.adapter_files import ADAPTER_WEIGHTS, is_adapter
+from zoo.checkpoint.headers import read_header
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
 from zoo.checkpoint.reader import CONFIG_FILE, open_weights, read_config, read_json
 from zoo.errors import (
@@ -48,7 +50,7 @@ def pull(
     exclude: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Checkpoint:
-    """Give a checkpoint that is complete and verified on this machine, fetched from a hub only where it is not yet.
+    """Give a checkpoint, or an adapter, that is complete and verified on this machine, fetched only where it is not yet.
 
     ref: a catalogue name, `org/name`, `org/name@revision` or `./folder`. revision: a branch, tag or commit.
     endpoint, token: None for HF_ENDPOINT and HF_TOKEN. local_only: never ask a hub (nor with HF_HUB_OFFLINE=1).
@@ -61,7 +63,8 @@ def pull(
     """
     reference = parse(ref, revision)
     if reference.folder is not None:
-        read_config(reference.folder)
+        if not is_adapter(reference.folder):
+            read_config(reference.folder)
         return Checkpoint(reference.folder)
     choice, watcher = Choice(tuple(include), tuple(exclude)), watcher or Silent()
     return fetch(find(reference, Query(endpoint, token, local_only, refresh, choice, watcher)), watcher)
@@ -199,7 +202,10 @@ def verify(checkpoint: Checkpoint, watcher: Watcher | None = None) -> int:
     Raises DigestMismatch, CorruptFile.
     """
     watcher = watcher or Silent()
-    open_weights(checkpoint.path)
+    if is_adapter(checkpoint.path):
+        read_header(checkpoint.path / ADAPTER_WEIGHTS)
+    else:
+        open_weights(checkpoint.path)
     if checkpoint.manifest is None:
         return 0
     for name, entry in checkpoint.manifest.files.items():

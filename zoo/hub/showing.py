@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from zoo.checkpoint.adapter_files import (
+    ADAPTER_CONFIG,
+    base_reference,
+    is_adapter,
+    kind_of,
+    read_record,
+    weights_digest,
+)
+from zoo.checkpoint.reader import read_json
 from zoo.errors import InvalidReference, NotInStore
 from zoo.hub import catalogue, store
 from zoo.hub.lock import find_pin
@@ -29,6 +39,8 @@ def describe(ref: str, revision: str | None = None) -> dict[str, Any]:
     manifest = stored.manifest
     files = {name: {"size_bytes": file.size_bytes, "digest": file.digest} for name, file in manifest.files.items()}
     facts = {"repository": repo_id, "architecture": manifest.architecture, "commit": manifest.commit}
+    if is_adapter(stored.path):
+        facts |= _adapter_facts(stored.path)
     plugin = {"plugin": " ".join(filter(None, (manifest.distribution, manifest.distribution_version)))}
     return (
         facts
@@ -36,6 +48,13 @@ def describe(ref: str, revision: str | None = None) -> dict[str, Any]:
         | plugin
         | {"endpoint": manifest.endpoint, "path": str(stored.path), "stored": "yes", "files": files}
     )
+
+
+def _adapter_facts(folder: Path) -> dict[str, Any]:
+    """Say what an adapter is and goes beside, as far as its files do. Raises CorruptFile."""
+    config, record = read_json(folder / ADAPTER_CONFIG), read_record(folder)
+    digest = weights_digest(record.base.values()) if record.base else None
+    return {"adapter": kind_of(config), "task": record.task, "base": base_reference(config), "base_digest": digest}
 
 
 def remove_reference(ref: str) -> int:

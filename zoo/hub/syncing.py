@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from zoo import host
+from zoo.checkpoint.adapter_files import read_record, weights_digest
 from zoo.checkpoint.manifest import Checkpoint, FileEntry, Manifest
 from zoo.errors import (
     CorruptFile,
@@ -210,13 +211,21 @@ def _locked(checkpoint: Checkpoint, before: LockedCheckpoint | None) -> LockedCh
             architecture=manifest.architecture,
             plugin=plugin,
             plugin_version=version,
-            base=before.base if before is not None and before.commit == manifest.commit else None,
+            base=_base(checkpoint, before),
             files=files,
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(f"'{manifest.repo_id}' cannot be locked: its {where} is {first['input']!r}") from None
+
+
+def _base(checkpoint: Checkpoint, before: LockedCheckpoint | None) -> str | None:
+    """Give the digest of the weights that an adapter is for: by its own record, else as it was locked at this commit."""
+    recorded = read_record(checkpoint.path).base
+    if recorded:
+        return weights_digest(recorded.values())
+    return before.base if before is not None and before.commit == checkpoint.commit else None
 
 
 def _locked_file(path: Path, entry: FileEntry) -> LockedFile:

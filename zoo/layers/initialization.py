@@ -1,16 +1,25 @@
 """Fresh weights, reproducible by seed on any device."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 
-def fresh_weights(module: nn.Module, names: Collection[str], std: float, seed: int) -> dict[str, Tensor]:
+def fresh_weights(
+    module: nn.Module,
+    names: Collection[str],
+    std: float,
+    seed: int,
+    deviations: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Tensor]:
     """Give a first value for the parameters named: normal for matrices, 1 for norm weights, 0 for biases.
 
     module: on any device, also meta; names: of its parameters; std: of the normal distribution (Devlin et al. 2018
-    use 0.02). A submodule that begins otherwise says so by a method `initial_values() -> {name: tensor}`, on CPU.
+    use 0.02). deviations: other ones, by a pattern of names such as `*.query.weight`; the first that fits counts.
+    A submodule that begins otherwise says so by a method `initial_values() -> {name: tensor}`, on CPU.
     Each tensor is float32 on CPU and depends on the seed and on the parameters named before it alone.
     """
     own: dict[str, Tensor] = {}
@@ -29,5 +38,6 @@ def fresh_weights(module: nn.Module, names: Collection[str], std: float, seed: i
         elif parameter.dim() == 1:
             fresh[name] = torch.ones(parameter.shape)
         else:
-            fresh[name] = torch.empty(parameter.shape).normal_(0, std, generator=generator)
+            own_std = next((other for pattern, other in deviations.items() if fnmatchcase(name, pattern)), std)
+            fresh[name] = torch.empty(parameter.shape).normal_(0, own_std, generator=generator)
     return fresh

@@ -1,13 +1,13 @@
 """Stacks: what turns token ids into the last hidden state. The backbone contract of each kind of architecture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from zoo.layers.cache import Cache
+from zoo.layers.cache import Cache, LayerCache
 from zoo.layers.masks import Context, padding_mask, window_mask, within_documents
 from zoo.layers.positions import RelativeBias, positions, positions_in_documents
 from zoo.layers.rotary import Rotary
@@ -24,6 +24,12 @@ class Reach:
 
 
 EVERYWHERE = Reach()
+
+
+def run_layer(layer: nn.Module, hidden: Tensor, context: Context, cache: LayerCache | None) -> Tensor:
+    """Run one layer of a stack: hidden states (batch, time, hidden) in and out."""
+    output: Tensor = layer(hidden, context, cache)
+    return output
 
 
 class Stack(nn.Module):
@@ -54,6 +60,7 @@ class Stack(nn.Module):
         self.norm = norm or nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.recomputes = False  # whether a training pass keeps only each layer's input, and computes the rest again
+        self.compiled: Callable[..., Tensor] | None = None  # run_layer, compiled: how layers run where they learn
         self.order = tuple(range(len(self.layers))) if order is None else tuple(order)
         every = [reaches] * len(self.order) if isinstance(reaches, Reach) else list(reaches)
         self.reaches = tuple(dict.fromkeys(every))  # each kind once: its mask and angles serve all its layers
@@ -130,12 +137,14 @@ class Stack(nn.Module):
     def _through(self, hidden: Tensor, contexts: Sequence[Context], cache: Cache | None) -> Tensor:
         """Run the layers, each with the context of its way of looking, and the norm."""
         layers = list(self.layers)
+        learns = self.training and torch.is_grad_enabled()
+        call = self.compiled if learns and self.compiled is not None else run_layer
         for number, reach_number in zip(self.order, self.reach_of, strict=True):
             layer_cache, context = (None if cache is None else cache.layers[number]), contexts[reach_number]
             if self.recomputes and self.training:
-                hidden = checkpoint(layers[number], hidden, context, layer_cache, use_reentrant=False)
+                hidden = checkpoint(call, layers[number], hidden, context, layer_cache, use_reentrant=False)
             else:
-                hidden = layers[number](hidden, context, layer_cache)
+                hidden = call(layers[number], hidden, context, layer_cache)
         output: Tensor = self.norm(hidden)
         return self.dropout(output) if self.training else output
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from zoo.errors import InvalidConfig, InvalidInput, TokenizerMissing
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -113,6 +114,8 @@ class Task(ABC):
     """The task whose head serves this one too; None for its own."""
     decodes_labels: ClassVar[bool] = False
     """Whether the labels are what a decoder is to write, token by token."""
+    compares_rows: ClassVar[bool] = False
+    """Whether the loss of a batch compares its examples with each other, and is not a mean over them."""
     columns: ClassVar[tuple[str, ...]] = ()
     optional_columns: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
@@ -175,6 +178,24 @@ class Task(ABC):
         Only tasks whose labels a decoder writes have it.
         """
         raise NotImplementedError
+
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """Give how far a student's answers are from its teacher's, a scalar: what distillation makes small.
+
+        counts: bool (batch, time), the tokens that count. temperature: both models' scores are divided by it. By default
+        the divergence of probabilities, over texts or over those tokens.
+        """
+        assert output.logits is not None and taught.logits is not None
+        found, wanted = output.logits, taught.logits
+        if found.dim() == 3:
+            found, wanted = found[counts], wanted[counts]
+        return divergence(found, wanted, temperature)
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """Say what soft_loss is, for a card."""
+        return told("probabilities", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> Any:
         """Give what the metrics need of one feature with a label: what is right beside what was answered, and no more."""
@@ -250,8 +271,19 @@ def check_columns(examples: Sequence[Mapping[str, Any]], columns: Sequence[str],
     for index, example in enumerate(examples):
         absent = [column for column in columns if example.get(column) is None]
         if absent:
+            if absent[0] in example:
+                raise InvalidInput(
+                    f"Example {index} has nothing (null) as its '{absent[0]}'; leave it out, or fill it in"
+                )
             has = ", ".join(map(str, example))
             raise InvalidInput(f"Example {index} has no '{absent[0]}', which '{task}' learns from; it has: {has}")
+
+
+def check_some_text(texts: Sequence[str]) -> None:
+    """Refuse raw texts that are all empty; among others an empty one does no harm. Raises InvalidInput."""
+    check_texts(texts)
+    if not any(text.strip() for text in texts):
+        raise InvalidInput("No text holds anything to learn from: all are empty")
 
 
 def check_not_empty(examples: Sequence[Mapping[str, Any]], column: str) -> None:

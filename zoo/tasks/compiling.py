@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from zoo.layers.cache import Cache
+from zoo.layers.compilation import Compiled
 from zoo.layers.stacks import Stack
 from zoo.layers.static import StaticCache
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 LEAST_CAPACITY = 64
-
-Score = Callable[..., Tensor]
 
 
 class CompiledStep:
@@ -29,11 +26,7 @@ class CompiledStep:
     """
 
     def __init__(self) -> None:
-        self._score: Score | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy of a model compiles anew."""
-        return {"_score": None}
+        self._scores: dict[str, Compiled] = {}  # by the type of device
 
     def new_cache(self, stack: Stack, capacity: int) -> Cache:
         """Give a cache for at least so many positions, in every layer."""
@@ -50,26 +43,12 @@ class CompiledStep:
         return scores
 
     def _run(self, *inputs: Any) -> Tensor:
-        if self._score is None:
-            on_gpu = inputs[2].is_cuda
-            self._score = torch.compile(_score, dynamic=False, mode="reduce-overhead" if on_gpu else None)
-        if self._score is _score:
-            return _score(*inputs)
-        from torch._dynamo.exc import TorchDynamoException
-
-        try:
-            scores = self._score(*inputs)
-            return scores.clone() if scores.is_cuda else scores  # the next run of a CUDA graph writes over it
-        except TorchDynamoException as failure:
-            heading, *rest = str(failure).strip().splitlines()
-            cause = rest[0] if heading.endswith(":") and rest else heading
-            warnings.warn(
-                f"The model decodes without being compiled: {cause}. A C++ compiler such as g++, on a GPU also triton, "
-                "would be installed; or leave out compile()",
-                stacklevel=2,
-            )
-            self._score = _score
-            return _score(*inputs)
+        device = inputs[2].device.type
+        if device not in self._scores:
+            mode = "reduce-overhead" if device == "cuda" else None
+            self._scores[device] = Compiled(_score, "decodes", "compile()", dynamic=False, mode=mode)
+        scores: Tensor = self._scores[device](*inputs)
+        return scores.clone() if scores.is_cuda else scores  # the next run of a CUDA graph writes over it
 
 
 def _score(

@@ -83,6 +83,11 @@ def read_pooling(folder: Path) -> Pooling:
     return Pooling(mode, "Normalize" in types, length if isinstance(length, int) and length > 0 else None)
 
 
+def pooling_of(model: Model) -> Pooling:
+    """Give how a model makes one vector of a text. Raises CorruptFile."""
+    return read_pooling(model.settings_folder) if model.settings_folder is not None else Pooling()
+
+
 def pool(hidden: Tensor, attention_mask: Tensor, mode: PoolingMode) -> Tensor:
     """Make one vector a text: hidden (batch, time, hidden) and bool mask (batch, time) to (batch, hidden)."""
     if mode == "cls":
@@ -104,7 +109,7 @@ def embed(
         raise InvalidInput(f"batch_size is {batch_size}; it would be at least 1")
     if pooling is not None and pooling not in get_args(PoolingMode):
         raise InvalidInput(f"There is no pooling '{pooling}'; it would be one of: {', '.join(get_args(PoolingMode))}")
-    own = read_pooling(model.checkpoint.path) if model.checkpoint is not None else Pooling()
+    own = pooling_of(model)
     limits = [length for length in (model.max_length, own.max_length) if length is not None]
     encodings = tokenizer_of(model).encode(texts, max_length=min(limits, default=None))
     features = [Features(e.ids, e.type_ids, source) for source, e in enumerate(encodings)]
@@ -130,6 +135,7 @@ class FeatureExtraction(Task):
 
     name = "feature-extraction"
     columns = ("text", "positive")
+    compares_rows = True
     fixed_labels = ()
 
     def output(self, scores: Tensor | None, hidden: Tensor, labels: Tensor | None, settings: HeadSettings) -> Output:
@@ -163,8 +169,7 @@ class FeatureExtraction(Task):
 
     def settings_to_train(self, model: Model) -> HeadSettings:
         """With the pooling of the checkpoint's files."""
-        own = read_pooling(model.checkpoint.path) if model.checkpoint is not None else Pooling()
-        return replace(model.settings, pooling=own.mode)
+        return replace(model.settings, pooling=pooling_of(model).mode)
 
     def encode_examples(
         self, examples: Sequence[Mapping[str, Any]], model: Model, max_length: int | None
@@ -195,6 +200,19 @@ class FeatureExtraction(Task):
         """See output()."""
         counts = torch.tensor([len(row.ids) for row in self.rows(features)])
         return torch.where(torch.arange(length)[None, :] < counts[:, None], 0, IGNORED_LABEL)
+
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """The mean square of the difference of both models' vectors of each text (Reimers & Gurevych 2020, eq. 1)."""
+        found, wanted = (
+            pool(states.last_hidden_state.float(), counts, settings.pooling) for states in (output, taught)
+        )
+        return F.mse_loss(found, wanted)
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """See Task."""
+        return "the mean square of the difference from the teacher's vectors (Reimers & Gurevych 2020)"
 
     def weight(self, labels: Tensor) -> int:
         """The pairs."""

@@ -15,6 +15,7 @@ from zoo.tasks.base import (
     Output,
     TokenLevelTask,
     check_columns,
+    check_some_text,
     check_texts,
     encode_texts,
     tokenizer_of,
@@ -96,7 +97,7 @@ class FillMask(TokenLevelTask):
                 "The checkpoint's tokenizer names no mask token, so masked language modelling cannot train"
             )
         texts = [example["text"] for example in examples]
-        check_texts(texts)
+        check_some_text(texts)
         features, length = encode_pieces(texts, model, max_length)
         generator = torch.Generator().manual_seed(0)
         for feature in features:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zoo.errors import InvalidInput
 from zoo.tasks import metrics
-from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, tokenizer_of
+from zoo.tasks.base import Features, HeadSettings, Output, Task, check_columns, check_not_empty, tokenizer_of
+from zoo.tasks.soft_targets import divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -68,7 +69,7 @@ class QuestionAnswering(Task):
             for index, tokens in enumerate(room):
                 if tokens < 2:
                     raise InvalidInput(
-                        f"Question {index} leaves no room for a context within the model's {longest} tokens"
+                        f"Question {index} leaves no room for a context within the model's {longest} tokens; shorten it"
                     )
             window = min([WINDOW_OVERLAP_TOKENS, *(tokens // 2 for tokens in room)])
         features = []
@@ -96,16 +97,12 @@ class QuestionAnswering(Task):
         A window without the whole answer learns to point at the first token.
         """
         check_columns(examples, self.columns, self.name)
+        check_not_empty(examples, "question")
+        check_not_empty(examples, "context")
+        spans = [_answer_span(example, index) for index, example in enumerate(examples)]
         features = self._windows(examples, model, max_length)
         for feature in features:
-            answers = examples[feature.source]["answers"]
-            try:
-                start = int(answers["answer_start"][0])
-                end = start + len(answers["text"][0])
-            except (KeyError, IndexError, TypeError, ValueError):
-                raise InvalidInput(
-                    f"Example {feature.source} has the answers {answers!r}; they would have lists 'text' and 'answer_start'"
-                ) from None
+            start, end = spans[feature.source]
             inside = [
                 position
                 for position in _context_positions(feature)
@@ -117,8 +114,25 @@ class QuestionAnswering(Task):
                 and feature.encoding.offsets[inside[-1]][1] >= end
             )
             feature.label = [inside[0], inside[-1]] if whole else [0, 0]
-            feature.reference = examples[feature.source]["context"], list(answers["text"])
+            feature.reference = examples[feature.source]["context"], list(examples[feature.source]["answers"]["text"])
         return features
+
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """The mean of the divergences of start and end over the tokens of each text (Sanh et al. 2019, section 4.1)."""
+        start, end = (
+            divergence(_within(found, counts), _within(wanted, counts), temperature)
+            for found, wanted in (
+                (output.start_logits, taught.start_logits),
+                (output.end_logits, taught.end_logits),
+            )
+        )
+        return (start + end) / 2
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """See Task."""
+        return told("probabilities of start and end", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[int, Answer, list[str]]:
         """The question that a window is of, the window's likeliest answer, and the right ones."""
@@ -138,11 +152,40 @@ class QuestionAnswering(Task):
         return metrics.answers_in_text([answer for answer, _ in records], [right for _, right in records])
 
 
+def _within(scores: Tensor | None, counts: Tensor) -> Tensor:
+    """Give scores in float32, next to no probability left for the padding."""
+    assert scores is not None
+    return scores.float().masked_fill(~counts, -1e9)
+
+
 def _pair(value: Any, index: int) -> tuple[str, str]:
     found = (value.get("question"), value.get("context")) if isinstance(value, Mapping) else value
     if isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, str) for part in found):
         return found
     raise InvalidInput(f'Input {index} is {value!r}; it would be {{"question": ..., "context": ...}}')
+
+
+def _answer_span(example: Mapping[str, Any], index: int) -> tuple[int, int]:
+    """Give where the first answer begins and ends in the context, in characters. Raises InvalidInput."""
+    answers, context = example["answers"], example["context"]
+    try:
+        texts, starts = answers["text"], answers["answer_start"]
+        if len(texts) == len(starts) == 0:
+            raise InvalidInput(
+                f"Example {index} has no answer; it would have one, taken from its context: leave it out"
+            )
+        text, start = str(texts[0]), int(starts[0])
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise InvalidInput(
+            f"Example {index} has the answers {answers!r}; they would have lists 'text' and 'answer_start'"
+        ) from None
+    there = context[max(start, 0) :][: len(text)]
+    if there != text or not text:
+        raise InvalidInput(
+            f"Example {index} has the answer {text!r} at {start}, and its context has {there!r} there; "
+            "answer_start would count the characters of the context before the answer"
+        )
+    return start, start + len(text)
 
 
 def _context_positions(feature: Features) -> list[int]:

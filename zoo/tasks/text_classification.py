@@ -23,6 +23,7 @@ from zoo.tasks.base import (
     check_texts,
     encode_texts,
 )
+from zoo.tasks.soft_targets import binary_divergence, divergence, told
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -125,6 +126,26 @@ class TextClassification(Task):
     def collate_labels(self, features: Sequence[Features], length: int, settings: HeadSettings) -> Tensor:
         """See output()."""
         return torch.tensor([feature.label for feature in features])
+
+    def soft_loss(
+        self, output: Output, taught: Output, counts: Tensor, settings: HeadSettings, temperature: float
+    ) -> Tensor:
+        """With several labels the divergence of each label's probability; for regression the mean square to the number."""
+        assert output.logits is not None and taught.logits is not None
+        match problem_type(settings):
+            case "regression":
+                return F.mse_loss(output.logits.float(), taught.logits.float())
+            case "multi_label_classification":
+                return binary_divergence(output.logits, taught.logits, temperature)
+            case _:
+                return divergence(output.logits, taught.logits, temperature)
+
+    def describe_soft_loss(self, settings: HeadSettings, temperature: float) -> str:
+        """See Task."""
+        if problem_type(settings) == "regression":
+            return "the mean square of the difference from the teacher's number"
+        several = problem_type(settings) == "multi_label_classification"
+        return told("probability of each label" if several else "probabilities", temperature)
 
     def record(self, feature: Features, row: Output, settings: HeadSettings) -> tuple[Any, Any]:
         """The answer beside the label: a number, a tuple of 0 and 1, or the number predicted."""

@@ -63,6 +63,8 @@ class TokenClassification(TokenLevelTask):
         check_columns(examples, self.columns, self.name)
         _check_words(examples)
         found = {str(tag) for example in examples for tag in example["tags"]}
+        if not found:
+            raise InvalidInput("No example holds anything to learn from: all are without words")
         return HeadSettings(tuple(sorted(found, key=lambda tag: (tag != "O", tag))))
 
     def encode_examples(
@@ -111,6 +113,9 @@ def _check_words(examples: Sequence[Mapping[str, Any]]) -> None:
                 raise InvalidInput(f"Example {index} has the {column} {value!r}; it would be a list, one for each word")
         if not all(isinstance(token, str) for token in tokens):
             raise InvalidInput(f"Example {index} has the tokens {tokens!r}; they would be texts")
+        wrong = [tag for tag in tags if tag is None or isinstance(tag, float)]
+        if wrong:
+            raise InvalidInput(f"Example {index} has the tag {wrong[0]!r}; tags would be names, such as O, or numbers")
         if len(tokens) != len(tags):
             raise InvalidInput(f"Example {index} has {len(tokens)} tokens and {len(tags)} tags; they go in pairs")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,11 @@ from zoo.tokenization.families import FAMILIES, Family
 from zoo.tokenization.files import MERGES_FILE, SETTINGS_FILE, TOKENIZER_FILE, VOCABULARY_FILE, WORDS_FILE
 from zoo.tokenization.tokenizer import Tokenizer
 
+USUAL_CLASSES: Mapping[Kind, str] = {
+    "encoder-only": "BertTokenizer",
+    "decoder-only": "GPT2Tokenizer",
+    "encoder-decoder": "BartTokenizer",
+}
 LEAST_FREQUENT = 2  # a pair that stands in the texts once is nothing to make a token of
 
 
@@ -25,7 +30,8 @@ def train_tokenizer(texts: Sequence[str], folder: Path, model_type: str, kind: K
     """Learn a vocabulary, write the tokenizer to a folder, and give it.
 
     It is of the class that published checkpoints of the model_type have, where that is WordPiece (Devlin et al. 2018) or
-    byte-level BPE (Radford et al. 2019); else WordPiece as BERT's for encoders, byte-level BPE as GPT-2's for the rest.
+    byte-level BPE (Radford et al. 2019); else WordPiece as BERT's for encoders, byte-level BPE as GPT-2's for decoders,
+    and for encoder-decoders as BART's, which marks where a text ends.
     The same texts give the same tokenizer. vocab_size: the most tokens; fewer where the texts have no more.
     Raises InvalidInput for a vocab_size that cannot hold the letters.
     """
@@ -55,7 +61,7 @@ def _class_for(model_type: str, kind: Kind) -> str:
         for name, family in FAMILIES.items()
         if model_type in family.model_types and family.algorithm in ("wordpiece", "byte-level BPE")
     )
-    return next(own, "BertTokenizer" if kind == "encoder-only" else "GPT2Tokenizer")
+    return next(own, USUAL_CLASSES[kind])
 
 
 def _special_tokens(family: Family) -> list[str]:

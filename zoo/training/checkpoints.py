@@ -1,6 +1,9 @@
 """Checkpoints of a run: all that changes in it, written whole or not at all, so that a killed run can be gone on with.
 
-A checkpoint is a folder `checkpoints/step-N` in the result's folder: tensors as safetensors, the rest as JSON.
+A checkpoint is a folder `checkpoints/step-N` in the result's folder: tensors as safetensors, the rest as JSON. Several
+ranks each write their own part of every tensor, by torch's distributed checkpointing; it tells in each file's header which
+part that is, and reads whatever parts there are into those that ranks hold now. So any number of ranks goes on with what
+any other number wrote.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +24,9 @@ from torch import Tensor
 
 from zoo.checkpoint.reader import read_json
 from zoo.errors import CheckpointNotSaved, CorruptFile, ResumeRefused
+from zoo.training.batches import epoch_seed
 from zoo.training.config import FinetuneConfig
+from zoo.training.distributed import ranks
 from zoo.training.state import Evaluation, State
 
 FOLDER = "checkpoints"
@@ -39,29 +45,31 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def is_due(self, step: int) -> bool:
-        """Tell whether a checkpoint is to be written after this step."""
+        """Tell whether a checkpoint is to be written after this step: by the first rank's clock, for all."""
         steps, minutes = self._config.save_steps, self._config.save_minutes
-        passed = (time.monotonic() - self._saved_at) / 60
-        return (steps is not None and step % steps == 0) or (minutes is not None and passed >= minutes)
+        if minutes is not None and ranks.broadcast((time.monotonic() - self._saved_at) / 60 >= minutes):
+            return True
+        return steps is not None and step % steps == 0
 
     def save(self, state: State) -> None:
         """Write a checkpoint. Raises CheckpointNotSaved, and leaves the one before as it is."""
         from safetensors import SafetensorError
+        from torch.distributed.checkpoint.api import CheckpointException
 
         target = self.folder / f"step-{state.step:08d}"
         temporary = self.folder / f".{target.name}.partial"
         try:
+            if ranks.is_first():
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+            ranks.wait()
+            _write_tensors(temporary, _tensors(state))
+            if ranks.is_first():
+                _complete(temporary, target, state, self._origin)
+        except (OSError, SafetensorError, CheckpointException) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            _write(temporary, state, self._origin)
-            temporary.rename(target)
-            _flush(self.folder)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise CheckpointNotSaved(target, state.step, str(error), find_step(self.folder.parent)) from None
-        for path in self.folder.iterdir():
-            if path != target:
-                shutil.rmtree(path)
+            raise CheckpointNotSaved(target, state.step, _reason(error), find_step(self.folder.parent)) from None
+        ranks.wait()
         self._saved_at = time.monotonic()
 
     def restore(self, state: State) -> None:
@@ -93,46 +101,81 @@ def remove_checkpoints(output_dir: Path) -> None:
     shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
 
 
-def _write(folder: Path, state: State, origin: Mapping[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    files = {"model": state.learnt(), "optimizer": _moments(state), "random": _random_states(state)}
-    if state.best is not None:
-        files["best"] = state.best
-    for name, tensors in files.items():
-        path = folder / f"{name}.safetensors"
-        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, path)
-        _flush(path)
+def _complete(temporary: Path, target: Path, state: State, origin: Mapping[str, Any]) -> None:
+    """Add what is no tensor, have the disk hold all of it, and let it take the place of the one before."""
     content = {
         "step": state.step,
         "losses": state.losses,
         "evaluations": [asdict(evaluation) for evaluation in state.evaluations],
         "origin": origin,
     }
-    (folder / STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
-    _flush(folder / STATE_FILE)
-    _flush(folder)
+    (temporary / STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
+        _flush(path)
+    temporary.rename(target)
+    _flush(target.parent)
+    for path in target.parent.iterdir():
+        if path != target:
+            shutil.rmtree(path)
+
+
+def _write_tensors(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write tensors by kind and name: each kind to a file, or each rank's part of all kinds."""
+    from safetensors.torch import save_file
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    if ranks.count() > 1:
+        save(_flat(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        return
+    for kind, named in tensors.items():
+        on_cpu = {name: tensor.contiguous().cpu() for name, tensor in _flat({kind: named}).items()}
+        save_file(on_cpu, folder / f"{kind}.safetensors")
 
 
 def _read(folder: Path, state: State, saved: Mapping[str, Any]) -> None:
+    """Raises CorruptFile."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
+    reader = HuggingFaceStorageReader(str(folder))
     try:
+        entries: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
+        stored: dict[str, torch.Size] = {name: entry.size for name, entry in entries.items()}
         learnt = state.learnt()
-        for name, tensor in load_file(folder / "model.safetensors").items():
-            learnt[name].copy_(tensor)
-        _take_moments(state, load_file(folder / "optimizer.safetensors"))
-        best = folder / "best.safetensors"
-        state.best = {n: t.to(learnt[n].device) for n, t in load_file(best).items()} if best.exists() else None
-        random = load_file(folder / "random.safetensors")
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise CorruptFile(folder, f"it is no checkpoint of this run ({error})") from None
+        moments = _room_for_moments(state, stored)
+        best = {name: torch.empty_like(like) for name, like in learnt.items() if f"best/{name}" in stored}
+        random = {name: value for name, value in _random_states(state).items() if f"random/{name}" in stored}
+        tensors = _flat({"model": learnt, "optimizer": moments, "best": best, "random": random})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as it is for one alone
+            load(tensors, storage_reader=reader, no_dist=ranks.count() == 1)
+        _take_moments(state, moments)
+    except (OSError, SafetensorError, KeyError, RuntimeError, CheckpointException) as error:
+        raise CorruptFile(folder, f"it is no checkpoint of this run ({_reason(error)})") from None
+    state.best = best or None
     state.step, state.losses = saved["step"], list(saved["losses"])
     state.evaluations = [Evaluation(**evaluation) for evaluation in saved["evaluations"]]
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and state.model.device.type == "cuda":
-        torch.cuda.set_rng_state(random["cuda"], state.model.device)
+    _take_random_states(state, random)
+
+
+def _tensors(state: State) -> dict[str, Mapping[str, Tensor]]:
+    """Give all tensors of a state, by kind and name."""
+    best = {} if state.best is None else {"best": state.best}
+    return {"model": state.learnt(), "optimizer": _moments(state), "random": _random_states(state), **best}
+
+
+def _flat(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Give tensors by `kind/name`."""
+    return {f"{kind}/{name}": tensor for kind, named in tensors.items() for name, tensor in named.items()}
+
+
+def _reason(error: BaseException) -> str:
+    """Give what went wrong; of what went wrong on ranks, one."""
+    failures = getattr(error, "failures", None)
+    return str(next(iter(failures.values()))[0]) if failures else str(error)
 
 
 def _moments(state: State) -> dict[str, Tensor]:
@@ -142,28 +185,46 @@ def _moments(state: State) -> dict[str, Tensor]:
     return {f"{names[parameter]}/{key}": value for parameter, entry in entries for key, value in entry.items()}
 
 
-def _take_moments(state: State, tensors: Mapping[str, Tensor]) -> None:
+def _room_for_moments(state: State, stored: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Give tensors for the moments that were stored, sharded as their parameters are, with strides as those have them."""
     by_name = dict(state.model.named_parameters())
+    found = {}
+    for key, size in stored.items():
+        kind, _, name = key.partition("/")
+        if kind == "optimizer":
+            like = by_name[name.rpartition("/")[0]]
+            found[name] = torch.empty_like(like, requires_grad=False) if size == like.shape else torch.empty(size)
+    return found
+
+
+def _take_moments(state: State, tensors: Mapping[str, Tensor]) -> None:
+    names = {parameter: name for name, parameter in state.model.named_parameters()}
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, entry = key.rpartition("/")
-        like = by_name[name]
-        if tensor.shape == like.shape:
-            tensor = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(
-                tensor
-            )  # strides as the fused kernel reads them
         found.setdefault(name, {})[entry] = tensor
     content = state.optimizer.state_dict()
-    names = {parameter: name for name, parameter in by_name.items()}
     ordered = [names[parameter] for group in state.optimizer.param_groups for parameter in group["params"]]
     content["state"] = {index: found[name] for index, name in enumerate(ordered) if name in found}
     state.optimizer.load_state_dict(content)
 
 
 def _random_states(state: State) -> dict[str, Tensor]:
+    """Give the states of this rank's random numbers, by `rank/device`."""
     device = state.model.device
-    on_gpu = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    return {"cpu": torch.get_rng_state(), **on_gpu}
+    on_gpu = {f"{state.rank}/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {f"{state.rank}/cpu": torch.get_rng_state(), **on_gpu}
+
+
+def _take_random_states(state: State, stored: Mapping[str, Tensor]) -> None:
+    """Go on with the random numbers stored for this rank; one more than there were begins with others than any had."""
+    if not stored:
+        torch.manual_seed(epoch_seed(torch.initial_seed(), state.step))
+    for name, value in stored.items():
+        if name.endswith("/cpu"):
+            torch.set_rng_state(value)
+        else:
+            torch.cuda.set_rng_state(value, state.model.device)
 
 
 def _flush(path: Path) -> None:

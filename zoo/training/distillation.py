@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from zoo.loading import build, load, make_spec
 from zoo.model import Model
 from zoo.tasks import get_task
 from zoo.tasks.base import IGNORED_LABEL, Output, Task
-from zoo.tasks.text_classification import problem_type
 from zoo.training.config import DistillConfig
 from zoo.training.data import Source
-from zoo.training.finetuning import FinetuneResult, check_wishes, teach
+from zoo.training.distributed import ranks
+from zoo.training.finetuning import FinetuneResult, Teacher, check_wishes, teach
 from zoo.training.loop import Watch, loss_of
 from zoo.training.preparation import Say, once, prepare
 from zoo.training.sizes import Sizes, name_fields, read_sizes
+from zoo.training.tracking import Tracker
 
 _LAYER = re.compile(r"^(.*?\.layers\.)(\d+)(\..*)$")
-_WITHOUT_PROBABILITIES = ("feature-extraction", "question-answering")
 
 
+@ranks.joined()
 def distill(
     teacher: Model | str | Path,
     student: Sizes,
@@ -41,6 +42,7 @@ def distill(
     config: DistillConfig | None = None,
     resume: bool = False,
     watch: Watch = lambda step, steps, loss: None,
+    trackers: Sequence[Tracker] = (),
     say: Say = lambda text: None,
 ) -> FinetuneResult:
     """Train a smaller model to give the answers of a larger one, for the same task, with the same tokenizer and labels.
@@ -50,7 +52,7 @@ def distill(
     teacher's, with half of its layers.
     Every second layer of the teacher, or as many as the student has, evenly spread, is the student's start, with what
     else fits in name and shape; the result's model.fresh_parameters names the rest.
-    train, eval, task, config, resume, watch, say: as for zoo.finetune; the losses in the result are weighted sums.
+    train, eval, task, config, resume, watch, trackers, say: as for zoo.finetune; the losses in the result are weighted sums.
     Raises InvalidInput where the two do not go together, and what zoo.make_spec and zoo.finetune raise.
     """
     config, say = config or DistillConfig(), once(say)
@@ -61,17 +63,15 @@ def distill(
     teacher.eval()
     model = make_student(teacher, student, config.seed if config.head_seed is None else config.head_seed)
     count = sum(1 for _ in model.parameters())
-    say(f"{count - len(model.fresh_parameters)} of {count} parameters start as the teacher's")
-    compares_states = model.hidden_size == teacher.hidden_size and config.cosine_weight > 0
-    if config.cosine_weight and not compares_states:
-        say(
-            f"hidden_size is {model.hidden_size}, and the teacher's is {teacher.hidden_size}: hidden states are not "
-            "compared, and cosine_weight counts for nothing"
-        )
+    taken = f"{count - len(model.fresh_parameters)} of {count} parameters"
+    say(f"{taken} start as the teacher's")
+    compares_states = _compares_states(model, teacher, config, say)
     limits = [limit for limit in (config.max_length, teacher.max_length) if limit is not None]
     within = config.model_copy(update={"max_length": min(limits, default=None)})  # the teacher reads all of it too
     run = prepare(model, train, eval, None, within, say)
-    return teach(run, config, watch, Distillation(teacher, run.task, config, compares_states))
+    lesson = Distillation(teacher, run.task, config, compares_states)
+    told = f"{lesson.told()} Of the student {taken} started as the teacher's."
+    return teach(run, config, watch, lesson, Teacher(teacher.checkpoint, told), trackers)
 
 
 @dataclass(frozen=True)
@@ -91,25 +91,26 @@ class Distillation:
         counts = labels != IGNORED_LABEL if self.task.decodes_labels else inputs["attention_mask"]
         config = self.config
         loss = config.task_weight * loss_of(output, labels, self.task, config)
-        loss = loss + config.soft_weight * soft_loss(output, taught, counts, config.temperature)
+        loss = loss + config.soft_weight * self.task.soft_loss(
+            output, taught, counts, model.settings, config.temperature
+        )
         if self.compares_states:
             loss = loss + config.cosine_weight * state_loss(output, taught, counts)
         return loss
 
-
-def soft_loss(output: Output, taught: Output, counts: Tensor, temperature: float) -> Tensor:
-    """Give the divergence of the student's probabilities from the teacher's, at a temperature (Hinton et al. 2015).
-
-    KL(teacher || student) in nats, the mean over texts, or over the tokens that count: bool (batch, time). It is times
-    temperature², so that its gradient does not shrink with a higher one.
-    """
-    assert output.logits is not None and taught.logits is not None
-    over_time = output.logits.dim() == 3
-    found, wanted = (
-        ((logits[counts] if over_time else logits).float() / temperature).log_softmax(-1)
-        for logits in (output.logits, taught.logits)
-    )
-    return F.kl_div(found, wanted, reduction="batchmean", log_target=True) * temperature**2
+    def told(self) -> str:
+        """Say what is done, for a card."""
+        config, teacher = self.config, self.teacher
+        cosine = config.cosine_weight if self.compares_states else 0.0
+        parts = {
+            self.task.describe_soft_loss(teacher.settings, config.temperature): config.soft_weight,
+            "the task's own loss": config.task_weight,
+            "one minus the cosine of both models' last hidden states (Sanh et al. 2019)": cosine,
+        }
+        terms = [f"{factor:g} times {part}" for part, factor in parts.items() if factor]
+        size = sum(parameter.numel() for parameter in teacher.parameters())
+        who = f"The teacher is a `{teacher.architecture.name}` model with {size:,} parameters."
+        return f"{who} The loss is the sum of: {'; '.join(terms)}."
 
 
 def state_loss(output: Output, taught: Output, counts: Tensor) -> Tensor:
@@ -136,6 +137,7 @@ def make_student(teacher: Model, student: Sizes, seed: int) -> Model:
     labels = None if fixed else teacher.labels
     model = build(spec, teacher.task, labels=labels, seed=seed, device=teacher.device)
     model.settings, model.tokenizer = teacher.settings, teacher.tokenizer
+    model.inherits_from = teacher.settings_folder
     model.fresh_parameters = take_weights(model, teacher)
     return model
 
@@ -178,6 +180,23 @@ def _count_layers(names: Iterable[str]) -> Counter[str]:
     return Counter(stack for stack, _ in found)
 
 
+def _compares_states(model: Model, teacher: Model, config: DistillConfig, say: Say) -> bool:
+    """Tell whether hidden states are compared. Raises InvalidInput where vectors cannot be."""
+    if model.hidden_size == teacher.hidden_size:
+        return config.cosine_weight > 0
+    if model.task == "feature-extraction":
+        raise InvalidInput(
+            f"hidden_size is {model.hidden_size}, and the teacher's vectors have {teacher.hidden_size} numbers; to be compared "
+            "they would be equal: leave it out"
+        )
+    if config.cosine_weight:
+        say(
+            f"hidden_size is {model.hidden_size}, and the teacher's is {teacher.hidden_size}: hidden states are not "
+            "compared, and cosine_weight counts for nothing"
+        )
+    return False
+
+
 def _check_settings(config: DistillConfig) -> None:
     """Raises InvalidInput."""
     if not (config.soft_weight or config.task_weight or config.cosine_weight):
@@ -187,17 +206,10 @@ def _check_settings(config: DistillConfig) -> None:
 
 
 def _check_teacher(teacher: Model, task: str | None) -> None:
-    """Raises InvalidInput for a teacher whose answers are no probabilities, or whose weights cannot be taken."""
+    """Raises InvalidInput for a teacher of another task, or whose weights cannot be taken."""
     if task not in (None, teacher.task):
         raise InvalidInput(
             f"The teacher is made for '{teacher.task}', and '{task}' is to be distilled; load it for that"
-        )
-    kind = problem_type(teacher.settings) if teacher.task == "text-classification" else None
-    if teacher.task in _WITHOUT_PROBABILITIES or kind not in (None, "single_label_classification"):
-        what = f" ({kind})" if kind else ""
-        raise InvalidInput(
-            f"The teacher is made for '{teacher.task}'{what}, whose answers are not one probability for each label or "
-            "token; distil one for fill-mask, text-generation or a classification with single labels"
         )
     if teacher.quantized is not None:
         raise InvalidInput(

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.model import Model
+from zoo.tasks import get_task
+from zoo.tasks.base import IGNORED_LABEL, run
 from zoo.tasks.text_classification import problem_type
 
 MOST_MISSES = 20
+WORDS_BESIDE = 8
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Miss:
 class Findings:
     """What was found over `examined` examples.
 
-    confusion: how many had a label (row) and got one (column), in the order of `labels`; empty where there are none.
+    confusion: how many examples, or words, had a label (row) and got one (column), in the order of `labels`; empty where
+    there are none.
     misses: those of which the model was most sure.
     """
 
@@ -50,9 +54,11 @@ class Findings:
 def examine(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int = 32) -> Findings:
     """Let a model answer examples, and give what it gets wrong.
 
-    examples: with the task's columns. Of text classification with one label a text, and of question answering; other
-    tasks have no answer that is right or wrong by itself, and no findings.
+    examples: with the task's columns. Of text classification with one label a text, of the tags of words, and of
+    question answering; other tasks have no answer that is right or wrong by itself, and no findings.
     """
+    if model.task == "token-classification":
+        return _tags(model, examples, batch_size)
     if model.task == "text-classification" and problem_type(model.settings) == "single_label_classification":
         return _classification(model, examples, batch_size)
     if model.task == "question-answering":
@@ -72,6 +78,33 @@ def _classification(model: Model, examples: Sequence[Mapping[str, Any]], batch_s
     ]
     confusion = tuple(tuple(counts[label, answer] for answer in model.labels) for label in model.labels)
     return Findings(len(examples), model.labels, confusion, _surest(misses))
+
+
+def _tags(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int) -> Findings:
+    """Count words, and show a wrong one among those beside it."""
+    features = get_task(model.task).encode_examples(examples, model, model.max_length)
+    counts: Counter[tuple[int, int]] = Counter()
+    misses = []
+    for feature, row in zip(features, run(features, model, batch_size), strict=True):
+        assert row.logits is not None
+        scores, answers = row.logits.softmax(-1).max(-1)
+        for position, right in enumerate(feature.label):
+            if right == IGNORED_LABEL:
+                continue
+            answer = int(answers[position])
+            counts[right, answer] += 1
+            if answer != right:
+                text = _beside(examples[feature.source]["tokens"], feature.encoding.word_ids[position])
+                misses.append(Miss(text, model.labels[right], model.labels[answer], float(scores[position])))
+    numbers = range(len(model.labels))
+    confusion = tuple(tuple(counts[label, answer] for answer in numbers) for label in numbers)
+    return Findings(len(examples), model.labels, confusion, _surest(misses))
+
+
+def _beside(words: Sequence[str], index: int) -> str:
+    """Give a word in angle quotes, with those near it."""
+    before, after = words[max(0, index - WORDS_BESIDE) : index], words[index + 1 : index + 1 + WORDS_BESIDE]
+    return " ".join([*before, f"«{words[index]}»", *after])
 
 
 def _answers(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int) -> Findings:

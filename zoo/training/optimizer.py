@@ -15,24 +15,34 @@ def make_optimizer(model: Model, config: FinetuneConfig) -> torch.optim.AdamW:
     """Give AdamW over the parameters that learn: matrices decayed, the rest not; fused where the device has it.
 
     Each group has the share of the learning rate that its distance from the head leaves it (`share`).
-    A matrix that is a view of a larger one, as GPT-2's query is in its file, is copied out of it first: the fused kernel
-    walks through weights, gradients and moments by their place in memory, and would walk into its neighbours.
     """
+    lay_out(model)
     where = places(model)
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, type], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.contiguous()
-            groups.setdefault((where[name].height, parameter.dim() > 1), []).append(parameter)
+            kind = type(parameter)  # shards and whole ones apart: the kernel takes no list of both
+            groups.setdefault((where[name].height, parameter.dim() > 1, kind), []).append(parameter)
     settings = [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if is_matrix else 0.0,
             "share": config.layer_decay**height,
         }
-        for (height, is_matrix), parameters in groups.items()
+        for (height, is_matrix, _), parameters in groups.items()
     ]
     return torch.optim.AdamW(settings, lr=config.learning_rate, fused=model.device.type in FUSED_DEVICES)
+
+
+def lay_out(model: Model) -> None:
+    """Let each parameter that learns be by itself in memory, row after row.
+
+    A matrix may be a view of a larger one, as GPT-2's query is in its file. The fused kernel walks through weights,
+    gradients and moments by their place in memory, and would walk into its neighbours.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and not parameter.is_contiguous():
+            parameter.data = parameter.data.contiguous()
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

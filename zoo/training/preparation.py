@@ -16,6 +16,7 @@ from zoo.tasks.metrics import require_metrics
 from zoo.training.columns import choose_columns, rename
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Purpose, Source, hold_out, read_examples
+from zoo.training.distributed import ranks
 from zoo.training.files import Example
 
 Say = Callable[[str], None]
@@ -76,11 +77,11 @@ def prepare(
 
 
 def once(say: Say) -> Say:
-    """Say nothing twice: of training and held-out examples mostly the same holds."""
+    """Say nothing twice, for of training and held-out examples mostly the same holds; and of several ranks by one."""
     told: set[str] = set()
 
     def say_once(text: str) -> None:
-        if text not in told:
+        if text not in told and ranks.is_first():
             told.add(text)
             say(text)
 
@@ -90,7 +91,7 @@ def once(say: Say) -> Say:
 def _task_of(model_or_ref: Model | str | Path, task: str | None) -> str:
     """Give the name of the task to train. Raises InvalidInput."""
     if not isinstance(model_or_ref, Model):
-        return task or load(model_or_ref).task
+        return task or load(model_or_ref, device="cpu").task  # there the weights stay in their file
     if task not in (None, model_or_ref.task):
         raise InvalidInput(
             f"The model is made for '{model_or_ref.task}', and training asks for '{task}'. "
@@ -116,16 +117,25 @@ def read(source: Source, purpose: Purpose, task: Task, config: FinetuneConfig, s
 
 
 def _loaded(ref: str | Path, task: Task, examples: Sequence[Example], config: FinetuneConfig) -> Model:
-    """Load the checkpoint, with a head for the labels of the examples: its own where that serves, else a fresh one."""
+    """Load the checkpoint, with a head for the labels of the examples: its own where that serves, else a fresh one.
+
+    Weights that ranks are to share out stay in their files, from which each takes its own.
+    """
     settings = task.settings_for(examples)
     seed = config.seed if config.head_seed is None else config.head_seed
+    device = "cpu" if ranks.count() > 1 and config.parallel != "ddp" else None
     try:
-        model = load(ref, task.name, seed=seed)
+        model = load(ref, task.name, seed=seed, device=device)
         if task.serves(model.settings, settings):
             return model
     except HeadMissing:
         pass
-    model = load(ref, task.name, labels=settings.labels, seed=seed)
+    if settings.problem_type == "single_label_classification" and len(settings.labels) == 1:
+        raise InvalidInput(
+            f"All examples have the label '{settings.labels[0]}', so there is nothing to tell apart; "
+            "give examples of at least two labels"
+        )
+    model = load(ref, task.name, labels=settings.labels, seed=seed, device=device)
     model.settings = settings
     return model
 
@@ -140,7 +150,7 @@ def encode(examples: Sequence[Example], task: Task, model: Model, config: Finetu
         whose = "the model's" if longest == model.max_length else "max_length's"
         raise InvalidInput(
             f"Example {cut[0]} has more than {whose} {longest} tokens"
-            + (f", and so have {len(cut) - 1} others" if len(cut) > 1 else "")
+            + {1: "", 2: ", and so has 1 other"}.get(len(cut), f", and so have {len(cut) - 1} others")
             + "; shorten them, or accept that they are cut at the end with --truncate (truncate=True)"
         )
     if cut:
@@ -150,7 +160,9 @@ def encode(examples: Sequence[Example], task: Task, model: Model, config: Finetu
 
 def _tell_of_rare_labels(examples: Sequence[Example], say: Say) -> None:
     labels = [example.get("label") for example in examples]
-    if all(isinstance(label, str | int) for label in labels):
-        alone = [str(label) for label, count in Counter(labels).items() if count == 1]
-        if alone:
-            say(f"labels with one example only: {', '.join(alone)}")
+    tags = [tag for example in examples if isinstance(tags := example.get("tags"), Sequence) for tag in tags]
+    for found, what in ((labels, "labels with one example only"), (tags, "tags of one word only")):
+        if all(isinstance(label, str | int) for label in found):
+            alone = [str(label) for label, count in Counter(found).items() if count == 1]
+            if alone:
+                say(f"{what}: {', '.join(alone)}")

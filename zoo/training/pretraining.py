@@ -1,4 +1,4 @@
-"""Pretraining: a model from random weights, and where none is given a tokenizer of its own, learn from raw text."""
+"""Pretraining: a model from random weights, and where none is given a tokenizer of its own, learn from texts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from zoo.hub.pulling import pull
 from zoo.loading import build, make_spec
 from zoo.references import parse
 from zoo.tasks import get_task
-from zoo.tasks.base import check_columns, check_texts
+from zoo.tasks.base import Task, check_columns, check_some_text
 from zoo.tokenization import Tokenizer, load_tokenizer
 from zoo.training.checkpoints import find_step
 from zoo.training.config import FinetuneConfig
 from zoo.training.data import Source
+from zoo.training.distributed import ranks
 from zoo.training.files import Example
 from zoo.training.finetuning import FinetuneResult, check_wishes, finetune
 from zoo.training.loop import Watch
 from zoo.training.preparation import Say, once, read
 from zoo.training.sizes import Sizes, name_fields, read_sizes
+from zoo.training.tracking import Tracker
 
-PRETRAINING = ("fill-mask", "text-generation")
-"""The tasks that raw text is enough for."""
+PRETRAINING = ("fill-mask", "text-generation", "text2text-generation")
+"""The tasks that a model is pretrained by: those that raw text is enough for, and texts written from texts."""
 
 
+@ranks.joined()
 def pretrain(
     architecture: str,
     spec: Sizes,
@@ -40,16 +43,18 @@ def pretrain(
     config: FinetuneConfig | None = None,
     resume: bool = False,
     watch: Watch = lambda step, steps, loss: None,
+    trackers: Sequence[Tracker] = (),
     say: Say = lambda text: None,
 ) -> FinetuneResult:
-    """Train a model from random weights on raw text. The settings' output_dir gets a checkpoint like any other.
+    """Train a model from random weights. The settings' output_dir gets a checkpoint like any other.
 
     architecture: its name. spec: fields of its spec, or a TOML file of them; the family's usual proportions fill in the
     rest (see zoo.make_spec), the tokenizer vocab_size and the ids of special tokens.
-    train: as for zoo.finetune, or several files; the column is `text`. task: None for the one of PRETRAINING that the
-    architecture has. tokenizer: a reference or folder whose tokenizer to take; None to train one on the texts (see
+    train: as for zoo.finetune, or several files; the column is `text`, or for an encoder-decoder `source` and `target`.
+    task: None for the one of PRETRAINING that the architecture has; translation and summarization have the head of
+    text2text-generation. tokenizer: a reference or folder whose tokenizer to take; None to train one on the texts (see
     zoo.tokenization.training). vocab_size: the most tokens of a trained one; None for the spec's.
-    config, eval, watch, say: as for zoo.finetune. resume: too; the tokenizer is then the one in the folder.
+    config, eval, watch, trackers, say: as for zoo.finetune. resume: too; the tokenizer is then the one in the folder.
     Raises UnknownArchitecture, UnknownTask, UnknownConfigKey, InvalidConfig, and what zoo.finetune raises.
     """
     config, say = config or FinetuneConfig(), once(say)
@@ -64,17 +69,20 @@ def pretrain(
         )
     whole = make_spec(architecture, **fields)
     examples = [row for source in _sources(train) for row in read(source, "train", found, config, say)]
-    texts = _texts(examples, found.name)
+    texts = _texts(examples, found)
     if tokenizer is not None:
         chosen = _existing(tokenizer)
     elif resume and find_step(output_dir) is not None:
         chosen = _existing(output_dir)
     else:
-        chosen = _trained(texts, output_dir, code, whole.vocab_size if vocab_size is None else vocab_size, say)
+        most = whole.vocab_size if vocab_size is None else vocab_size
+        chosen = ranks.after_first(lambda: _trained(texts, output_dir, code, most, say), lambda: _existing(output_dir))
     seed = config.seed if config.head_seed is None else config.head_seed
     model = build(make_spec(architecture, **_fitted(fields, code, chosen)), found.name, seed=seed)
     model.tokenizer = chosen
-    return finetune(model, examples, eval, task=found.name, config=config, resume=resume, watch=watch, say=say)
+    return finetune(
+        model, examples, eval, task=found.name, config=config, resume=resume, watch=watch, trackers=trackers, say=say
+    )
 
 
 def _check_settings(config: FinetuneConfig, tokenizer: str | Path | None, vocab_size: int | None) -> Path:
@@ -97,16 +105,16 @@ def _choose_task(architecture: Architecture, task: str | None) -> str:
     possible = [name for name in PRETRAINING if name in architecture.tasks]
     if not possible:
         raise InvalidInput(
-            f"The architecture '{architecture.name}' has neither of the tasks that raw text is enough for: "
+            f"The architecture '{architecture.name}' has none of the tasks that a model is pretrained by: "
             f"{', '.join(PRETRAINING)}"
         )
-    if task is not None and task not in PRETRAINING:
-        get_task(task)
+    head = None if task is None else get_task(task).head or task
+    if head is not None and head not in PRETRAINING:
         raise InvalidInput(
-            f"Raw text does not teach '{task}'; pretrain '{architecture.name}' by {possible[0]}, "
+            f"Random weights do not begin with '{task}'; pretrain '{architecture.name}' by {possible[0]}, "
             "then fine-tune the result with zoo finetune"
         )
-    if task is not None and task not in possible:
+    if task is not None and head not in possible:
         raise UnknownTask(task, possible, architecture.name)
     return task or possible[0]
 
@@ -118,13 +126,11 @@ def _sources(train: Source | Sequence[str | Path]) -> list[Any]:
     return [train]
 
 
-def _texts(examples: Sequence[Example], task: str) -> list[str]:
-    """Raises InvalidInput where there is nothing in the texts."""
-    check_columns(examples, get_task(task).columns, task)
-    texts = [example["text"] for example in examples]
-    check_texts(texts)
-    if not any(text.strip() for text in texts):
-        raise InvalidInput("No text holds anything to learn from: all are empty")
+def _texts(examples: Sequence[Example], task: Task) -> list[str]:
+    """Give the texts of all columns. Raises InvalidInput where there is nothing in them."""
+    check_columns(examples, task.columns, task.name)
+    texts = [example[column] for column in task.columns for example in examples]
+    check_some_text(texts)
     return texts
 
 

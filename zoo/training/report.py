@@ -54,13 +54,16 @@ def describe_run(
     record = model.record
     assert record is not None, "only a trained model has a record"
     base = f"{record.base or 'a folder'}" + (f" at {record.base_commit}" if record.base_commit else "")
+    if record.taught:
+        base = f"its teacher, {base}"
     return Report(
         title=f"{model.architecture.name}, trained for {model.task}",
         facts={
             "architecture": model.architecture.name,
             "task": model.task,
             "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-            "started from": base if model.checkpoint else "random weights",
+            **({"learnt": record.learnt} if record.learnt else {}),
+            "started from": base if model.checkpoint or record.taught else "random weights",
             "examples": f"{record.examples:,} to learn from, {record.evaluated:,} held out",
             "optimiser steps": f"{len(losses):,}",
         },
@@ -73,6 +76,11 @@ def describe_run(
         environment=describe_environment(model.device),
         footprint=record.footprint,
     )
+
+
+def learning(learnt: int, every: int) -> str:
+    """Say how many of all parameters learn."""
+    return f"{learnt:,} of {every:,} parameters ({100 * learnt / max(every, 1):.2f} %)"
 
 
 def save_report(report: Report, folder: Path) -> None:

@@ -23,7 +23,10 @@ class Evaluation:
 
 @dataclass
 class State:
-    """All that changes in a run. step: how many were taken; losses: of each; best: the weights with the least eval_loss."""
+    """All that changes in a run. step: how many were taken; losses: of each; best: the weights with the least eval_loss.
+
+    rank: of those that share the examples, which random numbers are drawn for.
+    """
 
     model: Model
     optimizer: torch.optim.Optimizer
@@ -31,6 +34,7 @@ class State:
     losses: list[float] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
+    rank: int = 0
 
     def learnt(self) -> dict[str, Tensor]:
         """Give the parameters that learn, by name."""

@@ -67,6 +67,11 @@ class Gpt2Spec(DecoderSpec):
             "n_positions": 1024,
         }
 
+    def initial_deviations(self) -> Mapping[str, float]:
+        """What is added to the residual stream begins smaller, the more layers add to it (section 2.3 of the paper)."""
+        residual = self.initializer_range * (2 * self.num_hidden_layers) ** -0.5
+        return {"*.attention.output.weight": residual, "*.feedforward.down.weight": residual}
+
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Gpt2Spec:
         if self.hidden_size % self.num_attention_heads:

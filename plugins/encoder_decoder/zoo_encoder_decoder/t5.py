@@ -37,7 +37,7 @@ class T5Spec(EncoderDecoderSpec):
     dropout_rate: Probability = Field(0.1, description="Dropout of embeddings, attention, sublayers and outputs")
     classifier_dropout: Probability = Field(0.0, description="Dropout around a classifier")
     layer_norm_epsilon: Epsilon = Field(1e-6, description="Added to the mean square in norms")
-    initializer_factor: float = Field(1.0, gt=0, description="Factor of fresh weights; unread: see initializer_range")
+    initializer_factor: float = Field(1.0, gt=0, description="Factor of a fresh backbone's deviations")
     pad_token_id: TokenId = Field(0, description="Token id of padding")
     eos_token_id: TokenId = Field(1, description="Token id that ends a text")
     scale_decoder_outputs: bool | None = Field(
@@ -71,6 +71,21 @@ class T5Spec(EncoderDecoderSpec):
                 f"relative_attention_num_buckets {self.relative_attention_num_buckets}"
             )
         return self
+
+    def initial_deviations(self) -> Mapping[str, float]:
+        """Unit embeddings, and matrices that keep a unit scale; queries are small, for scores are not divided later.
+
+        Source: the authors' code, mesh_tensorflow, as transformers repeats it.
+        """
+        factor, width = self.initializer_factor, self.hidden_size**-0.5
+        return {
+            "*attention.query.weight": factor * width * self.d_kv**-0.5,
+            "*attention.output.weight": factor * (self.num_heads * self.d_kv) ** -0.5,
+            "*feedforward.down.weight": factor * self.d_ff**-0.5,
+            "*.layers.*.weight": factor * width,
+            "*.relative_bias.weight": factor * width,
+            "*tokens.weight": factor,
+        }
 
     def for_tensors(self, names: Collection[str]) -> Self:
         """A config of transformers 5 says tied whatever is true; 1.1's output layer in the file tells otherwise."""
