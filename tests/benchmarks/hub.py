@@ -5,6 +5,10 @@ small repository has been fetched, so that whatever is done once a process is do
 used, for Zoo with every byte verified and flushed. In memory the two clients are compared; on a disk the disk is measured
 too, for Zoo's files are flushed and the other's are not. Peak memory is that beyond what was taken until then. One server,
 a process too, serves both.
+
+Small files stay until the end: ext4 takes no inode again that was freed within the last minutes, and looks for another one
+by one, so that what is removed after one run slows the next (400 links and files then take up to 0.1 s more). For the same
+reason `--work` should name a folder on a part of the disk where nothing was removed just now.
 """
 
 from __future__ import annotations
@@ -90,8 +94,8 @@ def check(home: Path) -> None:
     assert not scan_cache_dir(home / "hub").warnings
 
 
-def run(who: str, endpoint: str, first: str, work: Path) -> dict[str, float]:
-    """Fetch in a process with an empty home, which is removed afterwards."""
+def run(who: str, endpoint: str, first: str, work: Path, keep: bool) -> dict[str, float]:
+    """Fetch in a process with an empty home, which is removed afterwards unless it is to be kept."""
     home = Path(tempfile.mkdtemp(dir=work))
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment = {**os.environ, **quiet, "HF_HOME": str(home)}
@@ -102,7 +106,8 @@ def run(who: str, endpoint: str, first: str, work: Path) -> dict[str, float]:
         raise SystemExit(done.stderr)
     whole = time.perf_counter() - begin
     check(home)
-    shutil.rmtree(home)
+    if not keep:
+        shutil.rmtree(home)
     return {**json.loads(done.stdout.splitlines()[-1]), "process_seconds": whole}
 
 
@@ -122,7 +127,7 @@ def compare(case: str, data_bytes: int, rounds: int, work: Path) -> None:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
-            runs[name].append(run(name, endpoint, first, work))
+            runs[name].append(run(name, endpoint, first, work, keep=case == "small"))
     server.stdin.close()
     server.wait()
     for name in names:

@@ -19,6 +19,7 @@ from tests.faults.conftest import make_checkpoint
 from tests.faults.server import NONE, REPO_ID, Fault, FaultyHub
 from zoo import errors
 from zoo.hub.partial import JOURNAL_BYTES
+from zoo.hub.pulling import pull
 
 POINTS = int(os.environ.get("ZOO_FAULTS", "12"))
 """How often processes are killed and connections cut; 50 in `make test-all`."""
@@ -110,32 +111,71 @@ def test_killed_at_random_points_a_pull_goes_on_where_it_was(
     assert faulty.file_bytes - fetched <= kills * INTERVAL_BYTES
 
 
-def test_bytes_that_a_dead_process_left_damaged_come_again_and_only_those(
-    faulty: FaultyHub, tmp_path: Path, home: Path
-) -> None:
-    folder = make_checkpoint(tmp_path / "large", seed=5, hidden_size=48, vocab_size=20_000)
+def leave_partial(faulty: FaultyHub, folder: Path, home: Path, size_bytes: int) -> Path:
+    """Break a pull off after so many bytes of the weights, and give the file they are in."""
     commit = faulty.commit(folder)
-    stop = threading.Event()
-    stopping = Fault(cut_after=3 * JOURNAL_BYTES + 17)
+    stopped = threading.Event()
+    stopping = Fault(cut_after=size_bytes)
     faulty.judge = lambda method, path: (
-        (Fault(status=503) if stop.is_set() else (stop.set(), stopping)[1]) if path.endswith(".safetensors") else NONE
+        (Fault(status=503) if stopped.is_set() else (stopped.set(), stopping)[1])
+        if path.endswith(".safetensors")
+        else NONE
     )
     with pytest.raises(errors.HubUnreachable):
         zoo.pull(REPO_ID, endpoint=faulty.endpoint)
     digest = faulty.commits[commit]["model.safetensors"][1]
     partial = home / "hub" / "models--me--faulty" / "blobs" / f"{digest}.partial"
-    content = bytearray(partial.read_bytes())
-    assert len(content) == 3 * JOURNAL_BYTES + 17
-    content[2 * JOURNAL_BYTES + 5] ^= 1
-    partial.write_bytes(content)
+    assert partial.stat().st_size == size_bytes
+    return partial
+
+
+def go_on(faulty: FaultyHub, folder: Path) -> list[int]:
+    """Pull without faults, and give where each request for the weights began."""
     faulty.judge = lambda method, path: NONE
     faulty.requests.clear()
     assert same_files(zoo.pull(REPO_ID, endpoint=faulty.endpoint).path, folder)
-    ranges = [headers.get("Range") for _, path, headers in faulty.requests if path.endswith(".safetensors")]
-    assert len(ranges) == 1
-    begin = int(ranges[0].removeprefix("bytes=").removesuffix("-"))
-    assert begin <= 2 * JOURNAL_BYTES + 5
-    assert begin >= JOURNAL_BYTES  # what was right is kept
+    ranges = [headers.get("Range", "bytes=0-") for _, path, headers in faulty.requests if path.endswith(".safetensors")]
+    return [int(asked.removeprefix("bytes=").removesuffix("-")) for asked in ranges]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A checkpoint whose weights take 3.8 MB."""
+    return make_checkpoint(tmp_path / "large", seed=5, hidden_size=48, vocab_size=20_000)
+
+
+def test_bytes_that_a_dead_process_left_damaged_come_again_and_only_those(
+    faulty: FaultyHub, large: Path, home: Path
+) -> None:
+    partial = leave_partial(faulty, large, home, 3 * JOURNAL_BYTES + 17)
+    content = bytearray(partial.read_bytes())
+    content[2 * JOURNAL_BYTES + 5] ^= 1
+    partial.write_bytes(content)
+    begins = go_on(faulty, large)
+    assert len(begins) == 1
+    assert JOURNAL_BYTES <= begins[0] <= 2 * JOURNAL_BYTES + 5  # what was right is kept
+
+
+@pytest.mark.parametrize("vouched_bytes", [0, 2 * JOURNAL_BYTES])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_bytes_that_a_dead_process_had_no_time_to_vouch_for_count_if_they_are_right(
+    faulty: FaultyHub, large: Path, home: Path, vouched_bytes: int, is_right: bool
+) -> None:
+    partial = leave_partial(faulty, large, home, max(1, vouched_bytes))
+    whole = (large / "model.safetensors").read_bytes()
+    written_bytes = 3 * JOURNAL_BYTES - 1
+    journal = partial.with_name(f"{partial.name}.json")
+    if not vouched_bytes:
+        journal.unlink()  # as a process leaves it that is killed at the beginning
+    with partial.open("ab") as file:
+        file.write(whole[partial.stat().st_size : written_bytes] if is_right else bytes(JOURNAL_BYTES))
+    begins = go_on(faulty, large)
+    if is_right:
+        assert begins == [written_bytes]
+    else:
+        assert begins == [max(1, vouched_bytes) + JOURNAL_BYTES, vouched_bytes]
+    assert not partial.exists()
+    assert not journal.exists()
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -251,7 +291,7 @@ def test_a_commit_that_lands_in_the_middle_changes_nothing_of_this_pull(
     pulled = zoo.pull(REPO_ID, endpoint=faulty.endpoint)
     assert pulled.commit == first
     assert same_files(pulled.path, checkpoint)
-    again = zoo.hub.pulling.pull(REPO_ID, endpoint=faulty.endpoint, refresh=True)
+    again = pull(REPO_ID, endpoint=faulty.endpoint, refresh=True)
     assert again.commit == landed[0]
     assert same_files(again.path, other)
 
@@ -292,6 +332,28 @@ def test_two_processes_share_the_work_though_the_first_is_killed(faulty: FaultyH
     assert same_files(zoo.pull(REPO_ID, endpoint=faulty.endpoint).path, folder)
     faulty.settle()
     assert faulty.file_bytes <= size_bytes + INTERVAL_BYTES
+
+
+def test_files_of_a_hub_that_is_slow_to_answer_come_eight_at_once(faulty: FaultyHub, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "many", seed=5)
+    for number in range(30):
+        (folder / f"extra-{number}.json").write_text(f"[{number}]")
+    faulty.commit(folder)
+    asked, lock, most = 0, threading.Lock(), 0
+
+    def judge(method: str, path: str) -> Fault:
+        nonlocal asked, most
+        with lock:
+            asked += 1
+            most = max(most, asked)
+        time.sleep(0.1)
+        with lock:
+            asked -= 1
+        return NONE
+
+    faulty.judge = judge
+    assert same_files(pull(REPO_ID, endpoint=faulty.endpoint, include=["*"]).path, folder)
+    assert most == 8
 
 
 def test_ctrl_c_keeps_what_has_arrived(faulty: FaultyHub, tmp_path: Path, home: Path) -> None:

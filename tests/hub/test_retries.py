@@ -12,11 +12,11 @@ from zoo.hub.retries import ATTEMPTS, Patience, retry_after
 
 
 def test_a_number_a_date_or_a_rate_limit_says_how_long() -> None:
-    assert retry_after({"Retry-After": "7"}) == 7
+    assert retry_after({"retry-after": "7"}) == 7
     assert retry_after({"ratelimit": '"api";r=0;t=55'}) == 55
-    assert retry_after({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
-    assert retry_after({"Retry-After": formatdate(time.time() - 30, usegmt=True)}) == 0
-    assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
+    assert retry_after({"retry-after": formatdate(time.time() - 30, usegmt=True)}) == 0
+    assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({}) is None
 
 

@@ -1,31 +1,60 @@
 """Connections to hubs, kept open between requests: a file's bytes come through these.
 
-Built on `http.client`, which hands bytes over with the fewest copies. What it lacks is here: keeping connections, the
-user's proxy, redirects, and the rule that a token goes to its own origin alone.
+`http.client` makes a connection: through the user's proxy, with TLS. What is sent over it and what comes back is read here
+and in zoo.hub.answers: keeping connections, redirects, and the rule that a token goes to its own origin alone.
 """
 
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from ssl import SSLContext
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from zoo.errors import HubUnreachable
+from zoo.hub.answers import Answer
 
 REDIRECTS = 5
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_DRAINED_BYTES = 1 << 16  # an answer with less left in it is read to its end, so that its connection can be kept
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """An open connection. proxy_headers: None unless it leads to a proxy that passes plain requests on."""
+
+    connection: http.client.HTTPConnection
+    proxy_headers: Mapping[str, str] | None = None
+
+    def ask(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Send a request. Raises OSError."""
+        parts = urlsplit(url)
+        netloc = parts.netloc.rpartition("@")[2]
+        target = quote(f"{parts.path or '/'}?{parts.query}".removesuffix("?"), safe=_PRINTABLE)
+        if self.proxy_headers is not None:
+            target, headers = f"http://{netloc}{target}", {**headers, **self.proxy_headers}
+        lines = [f"GET {target} HTTP/1.1", f"Host: {netloc}", *(f"{name}: {value}" for name, value in headers.items())]
+        if any(map(_CONTROL.search, lines)):
+            raise ValueError(f"a request to {url} would hold a control character")
+        self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        return Answer(self.socket)
+
+    @property
+    def socket(self) -> socket.socket:
+        return self.connection.sock
 
 
 class Connections:
@@ -34,33 +63,38 @@ class Connections:
     def __init__(self, timeout_seconds: float) -> None:
         """timeout_seconds: how long a server may be silent."""
         self._timeout_seconds = timeout_seconds
-        self._idle: dict[Origin, list[http.client.HTTPConnection]] = defaultdict(list)
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._idle: dict[Origin, list[_Line]] = defaultdict(list)
+        self._busy: set[_Line] = set()
         self._lock = threading.Lock()
         self._context: SSLContext | None = None
 
+    def __del__(self) -> None:
+        for line in [line for kept in self._idle.values() for line in kept]:
+            line.connection.close()
+
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
         """Ask for what is at an address, and give the answer to read from. Redirects are followed.
 
         headers: `authorization` among them goes to the origin of `url` alone.
-        Raises HubUnreachable for a redirect that is not followed, OSError and http.client.HTTPException.
+        Raises HubUnreachable for a redirect that is not followed, and OSError.
         """
         for _ in range(REDIRECTS + 1):
-            connection, response = self._ask(url, headers)
+            origin = origin_of(url)
+            line, answer = self._ask(origin, url, headers)
             try:
-                location = response.getheader("Location") if response.status in _REDIRECTING else None
+                location = answer.headers.get("location") if answer.status in _REDIRECTING else None
                 if location is None:
-                    yield response
+                    yield answer
             except BaseException:
-                self._close(connection)
+                self._close(line)
                 raise
-            self._put_back(origin_of(url), connection, response)
+            self._put_back(origin, line, answer)
             if location is None:
                 return
             target = urljoin(url, location)
             _check_redirect(url, target)
-            if origin_of(target) != origin_of(url):
+            if origin_of(target) != origin:
                 headers = {key: value for key, value in headers.items() if key.lower() != "authorization"}
             url = target
         raise HubUnreachable(url, f"it redirects more than {REDIRECTS} times")
@@ -68,72 +102,62 @@ class Connections:
     def abort(self) -> None:
         """Break off whatever is being read, in any thread: there it raises an OSError, or ends early."""
         with self._lock:
-            for connection in self._busy:
-                if connection.sock is not None:
-                    with suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+            for line in self._busy:
+                with suppress(OSError):
+                    line.socket.shutdown(socket.SHUT_RDWR)
 
-    def _ask(self, url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _ask(self, origin: Origin, url: str, headers: Mapping[str, str]) -> tuple[_Line, Answer]:
         """Send a request over a kept connection, or a new one where the server has closed that meanwhile."""
-        origin = origin_of(url)
         with self._lock:
             kept = self._idle[origin].pop() if self._idle[origin] else None
         if kept is not None:
             try:
                 return kept, self._send(kept, url, headers)
-            except (http.client.HTTPException, ConnectionError):
+            except ConnectionError:
                 pass
-        connection = self._connect(origin)
-        return connection, self._send(connection, url, headers)
+        line = self._connect(origin)
+        return line, self._send(line, url, headers)
 
-    def _send(
-        self, connection: http.client.HTTPConnection, url: str, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
+    def _send(self, line: _Line, url: str, headers: Mapping[str, str]) -> Answer:
         with self._lock:
-            self._busy.add(connection)
+            self._busy.add(line)
         try:
-            return _send(connection, url, headers)
+            return line.ask(url, headers)
         except BaseException:
-            self._close(connection)
+            self._close(line)
             raise
 
-    def _close(self, connection: http.client.HTTPConnection) -> None:
+    def _close(self, line: _Line) -> None:
         with self._lock:
-            self._busy.discard(connection)
-        connection.close()
+            self._busy.discard(line)
+        line.connection.close()
 
-    def _put_back(
-        self, origin: Origin, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
-    ) -> None:
+    def _put_back(self, origin: Origin, line: _Line, answer: Answer) -> None:
         """Keep a connection whose answer has been read; close any other."""
-        try:
-            left = response.length
-            if not response.will_close and left is not None and left <= _DRAINED_BYTES:
-                response.read()
+        with suppress(OSError):
+            if answer.finish():
                 with self._lock:
-                    self._busy.discard(connection)
-                    self._idle[origin].append(connection)
+                    self._busy.discard(line)
+                    self._idle[origin].append(line)
                 return
-        except (http.client.HTTPException, OSError):
-            pass
-        self._close(connection)
+        self._close(line)
 
-    def _connect(self, origin: Origin) -> http.client.HTTPConnection:
+    def _connect(self, origin: Origin) -> _Line:
+        """Raises OSError and HubUnreachable."""
         scheme, host, port = origin
         proxy = _proxy(origin)
+        to, at = (host, port) if proxy is None else (str(proxy.hostname), _port(proxy))
         if scheme == "http":
-            if proxy is None:
-                return http.client.HTTPConnection(host, port, timeout=self._timeout_seconds)
-            connection = _ToProxy(str(proxy.hostname), _port(proxy), timeout=self._timeout_seconds)
-            connection.proxy_headers = _proxy_headers(proxy)
-            return connection
-        if proxy is None:
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout_seconds, context=self._tls())
-        tunnel = http.client.HTTPSConnection(
-            str(proxy.hostname), _port(proxy), timeout=self._timeout_seconds, context=self._tls()
-        )
-        tunnel.set_tunnel(host, port, _proxy_headers(proxy))
-        return tunnel
+            line = _Line(
+                http.client.HTTPConnection(to, at, timeout=self._timeout_seconds),
+                None if proxy is None else _proxy_headers(proxy),
+            )
+        else:
+            line = _Line(http.client.HTTPSConnection(to, at, timeout=self._timeout_seconds, context=self._tls()))
+            if proxy is not None:
+                line.connection.set_tunnel(host, port, _proxy_headers(proxy))
+        line.connection.connect()
+        return line
 
     def _tls(self) -> SSLContext:
         """Give the certificates that huggingface_hub's own requests trust: SSL_CERT_FILE among them."""
@@ -143,22 +167,6 @@ class Connections:
 
                 self._context = create_ssl_context()
             return self._context
-
-
-class _ToProxy(http.client.HTTPConnection):
-    """A connection to a proxy that passes plain requests on; it wants whole addresses, and headers of its own."""
-
-    proxy_headers: Mapping[str, str]
-
-
-def _send(connection: http.client.HTTPConnection, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    parts = urlsplit(url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if isinstance(connection, _ToProxy):
-        target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
-        headers = {**headers, **connection.proxy_headers}
-    connection.request("GET", target, headers=dict(headers))
-    return connection.getresponse()
 
 
 def origin_of(url: str) -> Origin:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
 from threading import Event
 
 from zoo.errors import HubUnreachable
+from zoo.hub.answers import Answer
 from zoo.hub.connections import Connections
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
-from zoo.hub.transfer import CHUNK_BYTES, raise_for_status
+from zoo.hub.transfer import raise_for_status
 
 
 def read_range(connections: Connections, url: str, start: int, end: int, headers: Mapping[str, str]) -> bytes:
@@ -24,11 +24,11 @@ def read_range(connections: Connections, url: str, start: int, end: int, headers
     patience = Patience(url, Event())
     while True:
         try:
-            with connections.get(url, wanted) as response:
-                if response.status not in RETRIED_STATUS:
-                    return _take(response, url, start, end)
-                reason, asked_seconds = f"status {response.status}", retry_after(response.headers)
-        except (OSError, http.client.HTTPException) as error:
+            with connections.get(url, wanted) as answer:
+                if answer.status not in RETRIED_STATUS:
+                    return _take(answer, url, start, end)
+                reason, asked_seconds = f"status {answer.status}", retry_after(answer.headers)
+        except OSError as error:
             reason, asked_seconds = f"{type(error).__name__}: {error}", None
         patience.fail()
         if patience.is_spent:
@@ -36,19 +36,11 @@ def read_range(connections: Connections, url: str, start: int, end: int, headers
         patience.wait(asked_seconds)
 
 
-def _take(response: http.client.HTTPResponse, url: str, start: int, end: int) -> bytes:
-    if response.status != 206:
-        raise_for_status(url, response)
-        return _first(response, end)[start:]
-    given = response.getheader("Content-Range") or ""
+def _take(answer: Answer, url: str, start: int, end: int) -> bytes:
+    if answer.status != 206:
+        raise_for_status(url, answer)
+        return answer.read(end)[start:]
+    given = answer.headers.get("content-range", "")
     if not given.startswith(f"bytes {start}-"):
         raise HubUnreachable(url, f"bytes {start}-{end - 1} were asked for, and the answer is {given!r}")
-    return _first(response, end - start)
-
-
-def _first(response: http.client.HTTPResponse, count: int) -> bytes:
-    """Take the first `count` bytes; what comes after them is left to the server."""
-    taken = bytearray()
-    while len(taken) < count and (chunk := response.read1(min(CHUNK_BYTES, count - len(taken)))):
-        taken += chunk
-    return bytes(taken)
+    return answer.read(end - start)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from threading import Event
 
@@ -45,16 +44,19 @@ class Patience:
         self._stopped.wait(asked_seconds if asked_seconds is not None else longest * random.uniform(0.5, 1))
 
 
-def retry_after(headers: Mapping[str, str] | Message) -> float | None:
-    """Give the seconds that an answer asks to wait: by `Retry-After` as a number or a date, or `ratelimit` (…;t=55)."""
-    value = (headers.get("Retry-After") or "").strip()
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Give the seconds that an answer asks to wait: by `Retry-After` as a number or a date, or `ratelimit` (…;t=55).
+
+    headers: names in small letters, or of either kind where they are found.
+    """
+    value = headers.get("retry-after", "").strip()
     if value.isdigit():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError):
         pass
-    for part in (headers.get("ratelimit") or "").split(";"):
+    for part in headers.get("ratelimit", "").split(";"):
         key, _, seconds = part.strip().partition("=")
         if key == "t" and seconds.isdigit():
             return float(seconds)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from ssl import SSLCertVerificationError
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from urllib.parse import quote
 
 from zoo.checkpoint.manifest import FileEntry
 from zoo.errors import DigestMismatch, HubUnreachable, NotEnoughDisk
+from zoo.hub.answers import Answer
 from zoo.hub.connections import Connections
 from zoo.hub.failures import network_failure
-from zoo.hub.partial import Partial, WriteFailed, discard_partial
+from zoo.hub.partial import Partial, WriteFailed
 from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 
 Advance = Callable[[int], None]
 """Told how many bytes more are in place; negative when some had to be thrown away."""
 
-CHUNK_BYTES = 1 << 18
-WORKERS = 8
+FIRST_WORKERS, WORKERS = 2, 8
+HELP_AFTER_SECONDS = 0.02
 _ERROR_BYTES = 1 << 16
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -71,15 +72,14 @@ class Transfer:
         Raises DigestMismatch (nothing is kept); HubUnreachable, RateLimited, NotEnoughDisk and Stopped (what arrived is
         kept for the next try); and the HTTP client's own error for an answer such as 404.
         """
-        for _ in range(2):
+        while True:
             partial, digest = self._receive(blob, advance)
             if digest == self._entry.digest:
                 partial.move(blob)
                 return
             advance(-self._entry.size_bytes)
-            discard_partial(blob)
-            if not partial.resumed_bytes:
-                break  # these bytes all came from this server; only an earlier try's remains are worth a second one
+            if not partial.cut_back():
+                break
         raise DigestMismatch(self._name, self._entry.digest, digest, "the commit's listing")
 
     def _receive(self, blob: Path, advance: Advance) -> tuple[Partial, str]:
@@ -124,63 +124,71 @@ class Transfer:
             if partial.etag is not None:
                 headers["If-Range"] = partial.etag
         try:
-            with self._connections.get(self._url, headers) as response:
-                self._read(response, self._begin(response, partial, advance), partial, advance)
+            with self._connections.get(self._url, headers) as answer:
+                self._read(answer, self._begin(answer, partial, advance), partial, advance)
         except SSLCertVerificationError as error:
             raise network_failure(self._url, error) from error
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise _Interrupted(f"{type(error).__name__}: {error}") from error
         if partial.size_bytes < self._entry.size_bytes:
             raise _Interrupted("the answer ended early")
 
-    def _begin(self, response: http.client.HTTPResponse, partial: Partial, advance: Advance) -> int:
+    def _begin(self, answer: Answer, partial: Partial, advance: Advance) -> int:
         """Look at an answer's head, and give how many bytes of its body are here already.
 
         Raises _Interrupted, HubUnreachable, and the HTTP client's errors.
         """
-        etag = response.getheader("ETag") or ""
+        etag = answer.headers.get("etag", "")
         etag = "" if etag.startswith("W/") else etag  # a weak one does not promise the same bytes
-        if response.status in RETRIED_STATUS:
-            raise _Interrupted(f"status {response.status}", retry_after(response.headers))
-        if response.status == 206:
-            given = response.getheader("Content-Range") or ""
+        if answer.status in RETRIED_STATUS:
+            raise _Interrupted(f"status {answer.status}", retry_after(answer.headers))
+        if answer.status == 206:
+            given = answer.headers.get("content-range", "")
             if not given.startswith(f"bytes {partial.size_bytes}-"):
                 raise HubUnreachable(self._url, f"the bytes from {partial.size_bytes} on were asked for, not {given!r}")
             return 0
-        if response.status == 416 or (response.status == 200 and partial.etag not in (None, etag)):
+        if answer.status == 416 or (answer.status == 200 and partial.etag not in (None, etag)):
             advance(-partial.size_bytes)  # what is here is not a beginning of what the server has
             partial.restart()
-            if response.status == 416:
+            if answer.status == 416:
                 raise _Interrupted("status 416")
-        raise_for_status(self._url, response)
+        raise_for_status(self._url, answer)
         partial.name_content(etag or None)
         return partial.size_bytes  # the whole again, from a server that knows no ranges
 
-    def _read(self, response: http.client.HTTPResponse, known_bytes: int, partial: Partial, advance: Advance) -> None:
+    def _read(self, answer: Answer, known_bytes: int, partial: Partial, advance: Advance) -> None:
         """Append what comes, after the first `known_bytes`. Raises Stopped, WriteFailed and the network's errors."""
-        while partial.size_bytes < self._entry.size_bytes and (chunk := response.read1(CHUNK_BYTES)):
+        while left_bytes := self._entry.size_bytes - partial.size_bytes:
+            space = partial.space()
+            count = answer.readinto(space)
+            if not count:
+                return
             if self._stopped.is_set():
                 raise Stopped
-            new = chunk[known_bytes:][: self._entry.size_bytes - partial.size_bytes]
-            known_bytes = max(0, known_bytes - len(chunk))
+            new = space[min(known_bytes, count) : count][:left_bytes]
+            known_bytes -= min(known_bytes, count)
             if new:
-                partial.append(new)
+                space[: len(new)] = new
+                partial.append(len(new))
                 advance(len(new))
 
 
 def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connections, stopped: Event) -> None:
     """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
-    When this process is killed, little more than a mebibyte is lost of each of the WORKERS files on their way.
+    Two threads begin. Each time that none of them takes up another file for a while, one more helps, until there are
+    WORKERS: with a hub far away they wait for it together, and with one nearby more would wait for each other.
+    When this process is killed, of the files on their way only that is lost which was not yet written.
     """
-    waiting, lock = iter(transfers), Lock()
+    waiting = deque(transfers)
     failures: list[BaseException] = []
+    threads: list[Thread] = []
 
     def work() -> None:
         while not stopped.is_set():
-            with lock:
-                transfer, blob, advance = next(waiting, (None, None, None))
-            if transfer is None or blob is None or advance is None:
+            try:
+                transfer, blob, advance = waiting.popleft()
+            except IndexError:
                 return
             try:
                 transfer.fetch(blob, advance)
@@ -189,12 +197,18 @@ def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connec
                 stopped.set()
                 connections.abort()
 
-    threads = [Thread(target=work, name="zoo-fetch") for _ in range(WORKERS)]
+    def begin() -> None:
+        threads.append(Thread(target=work, name="zoo-fetch"))
+        threads[-1].start()
+
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for _ in range(min(FIRST_WORKERS, len(waiting))):
+            begin()
+        while alive := [thread for thread in threads if thread.is_alive()]:
+            left = len(waiting)
+            alive[0].join(HELP_AFTER_SECONDS)
+            if left and len(waiting) == left and len(threads) < WORKERS and not stopped.is_set():
+                begin()
     except BaseException:
         stopped.set()
         connections.abort()
@@ -205,14 +219,13 @@ def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connec
         raise failures[0]
 
 
-def raise_for_status(url: str, response: http.client.HTTPResponse) -> None:
+def raise_for_status(url: str, answer: Answer) -> None:
     """Raise what huggingface_hub raises for an answer that is an error, and HubUnreachable for one that is no content."""
-    if response.status == 200:
+    if answer.status == 200:
         return
     import httpx2
     from huggingface_hub.utils._http import hf_raise_for_status
 
-    body = response.read(_ERROR_BYTES)
-    request = httpx2.Request("GET", url)
-    hf_raise_for_status(httpx2.Response(response.status, headers=response.getheaders(), content=body, request=request))
-    raise HubUnreachable(url, f"status {response.status} is no answer to a request for a file")
+    body, request = answer.read(_ERROR_BYTES), httpx2.Request("GET", url)
+    hf_raise_for_status(httpx2.Response(answer.status, headers=answer.headers, content=body, request=request))
+    raise HubUnreachable(url, f"status {answer.status} is no answer to a request for a file")
