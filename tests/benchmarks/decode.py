@@ -1,7 +1,8 @@
 """Greedy decoding beside transformers: `python -m tests.benchmarks.decode [ROW …]`, all rows without a name.
 
-Both read the same checkpoint of random weights and write the same tokens, which is checked before anything is timed. Times
-are of whole calls, prompt included; Zoo's also turn text to tokens and back.
+Both read the same checkpoint of random weights and write the same tokens, which is checked before anything is timed; in
+bfloat16 they may go apart where the best two logits are neighbours. Times are of whole calls, prompt included; Zoo's also
+turn text to tokens and back.
 """
 
 import argparse
@@ -71,8 +72,23 @@ def measure(row: Row, folder: Path, rounds: int, compiled: bool) -> Comparison:
     expected = ways["transformers"]()
     assert {len(tokens) for tokens in expected} == {row.new}, f"not all answers in row {row.name} have {row.new} tokens"
     for name, way in ways.items():
-        assert way() == expected, f"{name} writes other tokens than transformers in row {row.name}"
+        for prompt, written, own in zip(ids, expected, way(), strict=True):
+            told = f"{name} writes other tokens than transformers in row {row.name}"
+            assert own == written or is_tie(row, folder, prompt, written, own), told
     return compare(ways, rounds)
+
+
+def is_tie(row: Row, folder: Path, prompt: torch.Tensor, expected: list[int], found: list[int]) -> bool:
+    """Tell whether transformers' own logits of the first two tokens that differ are neighbours in bfloat16."""
+    if row.dtype != "bfloat16":
+        return False
+    common = next(index for index, pair in enumerate(zip(expected, found, strict=True)) if len(set(pair)) == 2)
+    kind: Any = CLASSES[row.model]
+    with torch.no_grad():
+        read = torch.cat((prompt, torch.tensor(expected[:common], dtype=torch.int64)))
+        logits = kind.from_pretrained(folder, dtype=torch.bfloat16).eval()(read[None]).logits[0, -1].float()
+    high, low = logits[expected[common]], logits[found[common]]
+    return bool((high - low).abs() <= 2**-7 * high.abs())
 
 
 def of_transformers(row: Row, folder: Path, ids: torch.Tensor, compiled: bool = False) -> Callable[[], list[list[int]]]:
