@@ -49,7 +49,7 @@ def prepare(folder: Path, case: str, data_bytes: int) -> None:
     write_weights(folder / "model.safetensors", data_bytes if case == "large" else 1000)
     if case == "small":
         for index in range(SMALL_FILES - 2):
-            (folder / f"extra-{index:03}.json").write_bytes(os.urandom(SMALL_BYTES))
+            (folder / f"extra-{index:03}.json").write_text(os.urandom(SMALL_BYTES // 2).hex())
 
 
 def serve(folder: str) -> None:

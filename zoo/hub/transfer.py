@@ -23,7 +23,7 @@ from zoo.hub.retries import RETRIED_STATUS, Patience, retry_after
 Advance = Callable[[int], None]
 """Told how many bytes more are in place; negative when some had to be thrown away."""
 
-FIRST_WORKERS, WORKERS = 2, 8
+FIRST_WORKERS, WORKERS = 3, 8
 HELP_AFTER_SECONDS = 0.02
 _ERROR_BYTES = 1 << 16
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -176,7 +176,7 @@ class Transfer:
 def run(transfers: Iterable[tuple[Transfer, Path, Advance]], connections: Connections, stopped: Event) -> None:
     """Fetch several blobs at once. Raises the first failure, after all others have stopped; what arrived is kept.
 
-    Two threads begin. Each time that none of them takes up another file for a while, one more helps, until there are
+    Three threads begin. Each time that none of them takes up another file for a while, one more helps, until there are
     WORKERS: with a hub far away they wait for it together, and with one nearby more would wait for each other.
     When this process is killed, of the files on their way only that is lost which was not yet written.
     """
