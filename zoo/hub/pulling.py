@@ -119,7 +119,7 @@ def fetch(source: Checkpoint | Remote, watcher: Watcher) -> Checkpoint:
     with repository.locked(waits=lambda: watcher.waits(listing.repo_id)):
         try:
             new = absent_files(listing, repository, source.names)
-            _check_disk(listing, new)
+            _check_disk(listing, repository, new)
             source.client.fetch(listing, new, watcher)
             for name in source.names:
                 source.promise.check_content(name, listing.files[name], repository.blob(listing.files[name]))
@@ -145,16 +145,20 @@ def _trusted(stored: Checkpoint) -> Checkpoint:
 
 def absent_files(listing: Listing, repository: Repository, names: Sequence[str]) -> dict[str, Path]:
     """Give the files that are not among the blobs, each content once, with where it goes. A damaged blob is removed."""
-    known = repository.verified_digests()
+    known, here = repository.verified_digests(), repository.blob_names()
     contents = {listing.files[name].digest: name for name in names}
-    absent = [name for name in contents.values() if not _is_sound(listing.files[name], repository, known)]
-    return {name: repository.blob(listing.files[name]) for name in absent}
+    return {
+        name: repository.blob(listing.files[name])
+        for digest, name in contents.items()
+        if digest not in here or not _is_sound(listing.files[name], repository, known)
+    }
 
 
-def _check_disk(listing: Listing, new: Mapping[str, Path]) -> None:
+def _check_disk(listing: Listing, repository: Repository, new: Mapping[str, Path]) -> None:
     """See whether there is room for what is still to come. Raises NotEnoughDisk."""
-    partials = [partial_paths(blob)[0] for blob in new.values()]
-    here_bytes = sum(path.stat().st_size for path in partials if path.is_file())
+    here = repository.blob_names()
+    partials = [partial_paths(blob)[0] for blob in new.values()] if here else []
+    here_bytes = sum(path.stat().st_size for path in partials if path.name in here)
     needed_bytes = sum(listing.files[name].size_bytes for name in new) - here_bytes + SPARE_DISK_BYTES
     store_path().mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(store_path()).free

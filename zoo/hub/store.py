@@ -66,6 +66,10 @@ class Repository:
         """Where a file's content is, or would be."""
         return self.blobs / entry.digest
 
+    def blob_names(self) -> set[str]:
+        """Give the names of all that is among the blobs, whole or partial: one look at the folder for many questions."""
+        return {path.name for path in self.blobs.iterdir()} if self.blobs.is_dir() else set()
+
     def snapshot(self, commit: str) -> Path:
         """Where a commit's files are, or would be."""
         return self.path / "snapshots" / commit

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from zoo.layers import widening
 from zoo.layers.cache import LayerCache
 from zoo.layers.masks import Context
 from zoo.layers.packing import PackedLinear
@@ -80,8 +81,8 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         if self.softcap is None and not self.upcast:
             dtype = query.dtype
-            if _is_narrow_step(query):
-                query, key, value = query.float(), key.float(), value.float()
+            if widening.pays(query, key):
+                query, key, value = widening.widen(query, key, value)
             mask = self._mask(context, key.shape[2], query.dtype)
             mixed = F.scaled_dot_product_attention(
                 query,
@@ -181,20 +182,6 @@ class Attention(nn.Module):
         if time == 1:
             return projected.view(batch, -1, 1, self.head_dim)
         return projected.view(batch, time, -1, self.head_dim).transpose(1, 2)
-
-
-def _is_narrow_step(query: Tensor) -> bool:
-    """Tell whether this is a step of decoding in bfloat16 on a CPU.
-
-    There torch's kernel prepares keys and values for products of matrices, which one query does not repay: turning them
-    into float32 and mixing those takes a half to a quarter of the time (docs/measurements.md).
-    """
-    return (
-        query.shape[2] == 1
-        and query.dtype == torch.bfloat16
-        and query.device.type == "cpu"
-        and not torch.is_grad_enabled()
-    )
 
 
 @contextmanager
