@@ -339,21 +339,22 @@ def test_files_of_a_hub_that_is_slow_to_answer_come_eight_at_once(faulty: Faulty
     for number in range(30):
         (folder / f"extra-{number}.json").write_text(f"[{number}]")
     faulty.commit(folder)
-    asked, lock, most = 0, threading.Lock(), 0
+    together, lock, asked = threading.Barrier(8), threading.Lock(), 0
 
     def judge(method: str, path: str) -> Fault:
-        nonlocal asked, most
-        with lock:
-            asked += 1
-            most = max(most, asked)
-        time.sleep(0.1)
-        with lock:
-            asked -= 1
+        nonlocal asked
+        if "/resolve/" in path and "extra" in path:
+            with lock:
+                asked += 1
+                is_early = asked <= 8
+            if is_early:
+                together.wait(30)  # no answer before eight were asked for
         return NONE
 
     faulty.judge = judge
     assert same_files(pull(REPO_ID, endpoint=faulty.endpoint, include=["*"]).path, folder)
-    assert most == 8
+    assert asked == 30
+    assert not together.broken
 
 
 def test_ctrl_c_keeps_what_has_arrived(faulty: FaultyHub, tmp_path: Path, home: Path) -> None:
