@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from zoo.errors import ExtraMissing, InvalidInput
+from zoo.layers.linear import is_plain
 
 Kind = Literal["int8", "int4"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -47,7 +48,7 @@ def quantizable(backbone: nn.Module, kind: str) -> dict[str, nn.Linear]:
     In 4 bits those alone that have a multiple of 32 inputs and of 16 outputs. Embeddings, norms, biases and heads stay.
     """
     uses = Counter(id(parameter) for _, parameter in backbone.named_parameters(remove_duplicate=False))
-    every = {name: module for name, module in backbone.named_modules() if type(module) is nn.Linear}
+    every = {name: module for name, module in backbone.named_modules() if is_plain(module)}
     return {
         name: layer
         for name, layer in every.items()

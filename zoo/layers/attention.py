@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.layers import widening
 from zoo.layers.cache import LayerCache
+from zoo.layers.linear import Linear
 from zoo.layers.masks import Context
 from zoo.layers.packing import PackedLinear
 from zoo.layers.rotary import rotate
@@ -55,11 +56,11 @@ class Attention(nn.Module):
         self.dropout, self.causal, self.cross = dropout, causal, cross
         self.scale = self.head_dim**-0.5 if scale is None else scale
         self.softcap, self.upcast = softcap, upcast
-        self.query = nn.Linear(hidden_size, heads * self.head_dim, bias=bias)
-        self.key = nn.Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
-        self.value = nn.Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
+        self.query = Linear(hidden_size, heads * self.head_dim, bias=bias)
+        self.key = Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
+        self.value = Linear(hidden_size, kv_heads * self.head_dim, bias=bias)
         output_bias = bias if output_bias is None else output_bias
-        self.output = nn.Linear(heads * self.head_dim, hidden_size, bias=output_bias)
+        self.output = Linear(heads * self.head_dim, hidden_size, bias=output_bias)
         self.query_norm, self.key_norm = query_norm, key_norm
         self.joinable = () if cross else ("query", "key", "value")  # see zoo.layers.packing.PackedWeights
         self.seldom = ("key", "value") if cross else ()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from zoo.layers.linear import Linear
+
 
 class TokenEmbeddings(nn.Module):
     """Token embeddings, scaled, with positions added where a table or function of them is given."""
@@ -80,7 +82,7 @@ class LearnedEmbeddings(nn.Module):
         self.token_types = None if type_vocab_size is None else nn.Embedding(type_vocab_size, embedding_size)
         self.norm = norm
         self.dropout = nn.Dropout(dropout)
-        self.projection = None if hidden_size is None else nn.Linear(embedding_size, hidden_size)
+        self.projection = None if hidden_size is None else Linear(embedding_size, hidden_size)
 
     def forward(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Give the first hidden states (batch, time, hidden).

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from zoo.layers.activations import ACTIVATIONS
+from zoo.layers.linear import Linear
 from zoo.layers.packing import PackedLinear
 
 
@@ -15,9 +16,9 @@ class FeedForward(nn.Module):
         """activation: a name in zoo.layers.activations.ACTIVATIONS. dropout: of what the second projection reads."""
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.up = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.up = Linear(hidden_size, intermediate_size, bias=bias)
         self.dropout = nn.Dropout(dropout)
-        self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
+        self.down = Linear(intermediate_size, hidden_size, bias=bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (batch, time, hidden). Returns the same shape."""
@@ -42,7 +43,7 @@ class GatedFeedForward(FeedForward):
             bias=bias,
             dropout=dropout,
         )
-        self.gate = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.gate = Linear(hidden_size, intermediate_size, bias=bias)
         self.joinable = ("gate", "up")  # see zoo.layers.packing.PackedWeights
         self.joined: PackedLinear | None = None
 

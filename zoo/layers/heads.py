@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.layers.activations import ACTIVATIONS
+from zoo.layers.linear import Linear
 
 
 class Pooler(nn.Module):
@@ -14,7 +15,7 @@ class Pooler(nn.Module):
 
     def __init__(self, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.dense = Linear(hidden_size, hidden_size)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -39,7 +40,7 @@ class PooledClassifier(nn.Module):
         self.dropout_before = nn.Dropout(dropout_before)
         self.pooler = Pooler(hidden_size, activation)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden_size, num_labels)
+        self.classifier = Linear(hidden_size, num_labels)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
@@ -55,7 +56,7 @@ class TokenClassifier(nn.Module):
     def __init__(self, *, hidden_size: int, num_labels: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden_size, num_labels)
+        self.classifier = Linear(hidden_size, num_labels)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, time, labels)."""
@@ -82,11 +83,11 @@ class TransformedClassifier(nn.Module):
         """
         super().__init__()
         self.pooling = pooling
-        self.dense = nn.Linear(hidden_size, hidden_size, bias=dense_bias)
+        self.dense = Linear(hidden_size, hidden_size, bias=dense_bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden_size, num_labels)
+        self.classifier = Linear(hidden_size, num_labels)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, time, labels), or (batch, labels) where it pools."""
@@ -118,11 +119,11 @@ class MaskedLanguageModel(nn.Module):
         """
         super().__init__()
         vocab_size, embedding_size = tokens.weight.shape
-        self.dense = nn.Linear(hidden_size, embedding_size, bias=dense_bias)
+        self.dense = Linear(hidden_size, embedding_size, bias=dense_bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm
         self.bias = nn.Parameter(torch.empty(vocab_size)) if bias_twice else None
-        self.decoder = nn.Linear(embedding_size, vocab_size, bias=bias)
+        self.decoder = Linear(embedding_size, vocab_size, bias=bias)
         if tied:
             self.decoder.weight = tokens.weight
             self.decoder.bias = self.decoder.bias if self.bias is None else self.bias
@@ -153,7 +154,7 @@ class LanguageModel(nn.Module):
         """
         super().__init__()
         vocab_size, hidden_size = tokens.weight.shape
-        self.output = nn.Linear(hidden_size, vocab_size, bias=bias)
+        self.output = Linear(hidden_size, vocab_size, bias=bias)
         if tied:
             self.output.weight = tokens.weight
         self.fixed_bias = nn.Parameter(torch.empty(1, vocab_size), requires_grad=False) if fixed_bias else None
@@ -177,7 +178,7 @@ class LastTokenClassifier(nn.Module):
 
     def __init__(self, *, hidden_size: int, num_labels: int, bias: bool = False) -> None:
         super().__init__()
-        self.classifier = nn.Linear(hidden_size, num_labels, bias=bias)
+        self.classifier = Linear(hidden_size, num_labels, bias=bias)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """hidden: (batch, time, hidden). Returns logits (batch, labels)."""
@@ -192,8 +193,8 @@ class EndClassifier(nn.Module):
         """dropout: before each of the layers. A text without the token is read at its last one."""
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(hidden_size, hidden_size)
-        self.classifier = nn.Linear(hidden_size, num_labels)
+        self.dense = Linear(hidden_size, hidden_size)
+        self.classifier = Linear(hidden_size, num_labels)
         self.end_token_id = end_token_id
 
     def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

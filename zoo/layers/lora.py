@@ -3,8 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from zoo.layers.linear import Linear, multiply
 
 
 class LoraLinear(nn.Linear):
@@ -37,11 +38,11 @@ class LoraLinear(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (…, in). Returns (…, out)."""
-        added = F.linear(F.linear(self.dropout(hidden).to(self.lora_a.dtype), self.lora_a), self.lora_b)
+        added = multiply(multiply(self.dropout(hidden).to(self.lora_a.dtype), self.lora_a), self.lora_b)
         added = (self.scale * added).to(hidden.dtype)
         if self.lora_magnitude is None:
-            return F.linear(hidden, self.weight, self.bias) + added
-        turned = (F.linear(hidden, self.weight) + added) * self._stretch().to(hidden.dtype)
+            return multiply(hidden, self.weight, self.bias) + added
+        turned = (multiply(hidden, self.weight) + added) * self._stretch().to(hidden.dtype)
         return turned if self.bias is None else turned + self.bias.to(turned.dtype)
 
     def _stretch(self) -> Tensor:
@@ -63,7 +64,7 @@ class LoraLinear(nn.Linear):
         with torch.no_grad():
             turned = self._turned()
             self.weight.copy_(turned if self.lora_magnitude is None else turned * self._stretch()[:, None])
-        linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        linear = Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         linear.weight, linear.bias = self.weight, self.bias
         return linear.train(self.training)
 

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from zoo.layers.linear import is_plain, multiply, onednn_product
+
 WORTH_PACKING_TOKENS = 32  # packing takes the time that it saves in about thirty steps of one row
 LEAST_ELEMENTS = 2**16  # in smaller matrices a packed product's fixed cost is more than it saves
 BATCH_HINT = 8  # oneDNN chooses an order by it; this one serves batches from 1 on
@@ -66,9 +68,11 @@ class PackedLinear:
     def __call__(self, hidden: Tensor) -> Tensor:
         """hidden: (…, in). Returns (…, out); where gradients are wanted, from the layers' own weights."""
         if torch.is_grad_enabled():
-            return torch.cat([F.linear(hidden, linear.weight, linear.bias) for linear in self._linears], -1)
+            return torch.cat([multiply(hidden, linear.weight, linear.bias) for linear in self._linears], -1)
         return (
-            _multiply(hidden, self._weight, self._bias) if self._packs else F.linear(hidden, self._weight, self._bias)
+            onednn_product(hidden, self._weight, self._bias)
+            if self._packs
+            else F.linear(hidden, self._weight, self._bias)
         )
 
     def parts(self, hidden: Tensor) -> Sequence[Tensor]:
@@ -198,7 +202,7 @@ def is_available(dtype: torch.dtype) -> bool:
     weight, hidden = (torch.randn(rows, 64, generator=generator).to(dtype) for rows in (48, 3))
     try:
         with torch.inference_mode():
-            found = _multiply(hidden, _pack(weight), None)
+            found = onednn_product(hidden, _pack(weight), None)
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     return bool(torch.allclose(found.float(), hidden.float() @ weight.float().T, atol=TOLERANCES[dtype], rtol=1e-2))
@@ -209,11 +213,6 @@ def _pack(weight: Tensor) -> Tensor:
     return packed
 
 
-def _multiply(hidden: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(hidden, packed, bias, "none", [], "")
-    return product
-
-
 def _quick(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
     """Give a norm's arithmetic without its layers of Python, which take longer."""
     shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
@@ -222,7 +221,7 @@ def _quick(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
 
 def _may_pack(linear: nn.Linear) -> bool:
     """Tell whether a layer is torch's own, over plain weights on a CPU, with nothing that others put in its way."""
-    if type(linear) is not nn.Linear or "forward" in linear.__dict__:
+    if not is_plain(linear) or "forward" in linear.__dict__:
         return False
     return all(
         type(tensor) in (Tensor, nn.Parameter)
