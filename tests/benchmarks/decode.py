@@ -10,7 +10,8 @@ import gc
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,15 @@ def main() -> None:
         for row in chosen:
             folder = (options.folder or Path(temporary)) / f"{row.model}-{row.dtype}"
             write_model(folder, row)
-            found = measure(row, folder, options.rounds or row.rounds, options.compiled)
+            litgpt = options.litgpt if row.model.startswith("llama") else None
+            found = measure(row, folder, options.rounds or row.rounds, options.compiled, litgpt)
             figures[row.name] = {name: show(row, name, found) for name in found.seconds}
-            if row.model.startswith("llama"):
-                figures[row.name]["litgpt"] = time_litgpt(row, options.litgpt)
             gc.collect()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
-def measure(row: Row, folder: Path, rounds: int, compiled: bool) -> Comparison:
+def measure(row: Row, folder: Path, rounds: int, compiled: bool, litgpt: Path | None) -> Comparison:
     """Time a row's ways. Raises AssertionError where they do not write the same tokens."""
     ids = make_prompts(row)
     ways: dict[str, Callable[[], list[list[int]]]] = {"transformers": of_transformers(row, folder, ids)}
@@ -75,7 +75,10 @@ def measure(row: Row, folder: Path, rounds: int, compiled: bool) -> Comparison:
         for prompt, written, own in zip(ids, expected, way(), strict=True):
             told = f"{name} writes other tokens than transformers in row {row.name}"
             assert own == written or is_tie(row, folder, prompt, written, own), told
-    return compare(ways, rounds)
+    if litgpt is None:
+        return compare(ways, rounds)
+    with of_litgpt(row, litgpt) as write:
+        return compare({**ways, "litgpt": write}, rounds)
 
 
 def is_tie(row: Row, folder: Path, prompt: torch.Tensor, expected: list[int], found: list[int]) -> bool:
@@ -134,20 +137,24 @@ def show(row: Row, name: str, found: Comparison) -> dict[str, Any]:
     return {"ms_a_step": milliseconds, "ratio": ratio, "range": [ratios[0], ratios[-1]], "seconds": found.seconds[name]}
 
 
-def time_litgpt(row: Row, python: Path | None) -> dict[str, Any] | str:
-    """Time litgpt in its own environment: the same sizes, random weights of its own."""
-    if python is None:
-        print(f"{row.name:22}litgpt        not measured: --litgpt names a Python that has it")
-        return "not measured"
-    done = subprocess.run(
-        [python, LITGPT, str(row.prompt), str(row.new), str(row.rounds)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        print(f"{row.name:22}litgpt        failed: {done.stderr.strip().splitlines()[-1:]}")
-        return "failed"
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{row.name:22}litgpt        {figures['ms_a_step']:10.2f}  (by itself, not interleaved)")
-    return figures
+@contextmanager
+def of_litgpt(row: Row, python: Path) -> Iterator[Callable[[], int]]:
+    """Give litgpt's way, which runs in its own environment: the same sizes, random weights of its own."""
+    sizes = [str(size) for size in (row.prompt, row.new, torch.get_num_threads())]
+    with subprocess.Popen(
+        [python, LITGPT, *sizes], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None and answers is not None
+
+        def write() -> int:
+            print(file=asked, flush=True)
+            count = int(answers.readline())
+            assert count == row.new, f"litgpt wrote {count} tokens in row {row.name}, not {row.new}"
+            return count
+
+        yield write
+        asked.close()
 
 
 if __name__ == "__main__":

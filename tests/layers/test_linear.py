@@ -15,7 +15,8 @@ from zoo.tasks import get_task
 from zoo.training.loop import train
 
 needs_avx512 = pytest.mark.skipif(not is_available(), reason="the other product is for processors with AVX-512")
-ROWS, WIDTH, OUT = 120, 260, 252  # just enough products
+ROWS, WIDTH, OUT = 340, 260, 252  # rows of 256, 64 and some more
+PIECES_OF_ROWS = 2
 BIG = torch.randn(400, 300, generator=torch.Generator().manual_seed(0))
 ORDERS: dict[str, Callable[[], Tensor]] = {
     "as torch has it": lambda: torch.randn(OUT, WIDTH),
@@ -48,7 +49,7 @@ def close(found: Tensor | None, expected: Tensor | None) -> None:
 @needs_avx512
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(ROWS,), (4, 30), (2, 3, 20)])
+@pytest.mark.parametrize("shape", [(ROWS,), (4, 85), (2, 5, 34)])
 def test_product_and_gradients_are_torchs(
     order: str, bias: bool, shape: tuple[int, ...], calls: list[tuple[int, ...]]
 ) -> None:
@@ -65,7 +66,30 @@ def test_product_and_gradients_are_torchs(
     for mine, theirs in zip(own, expected, strict=True):
         if mine is not None and theirs is not None:
             close(mine.grad, theirs.grad)
-    assert calls == [(OUT, WIDTH), (OUT, WIDTH), (WIDTH, OUT), (WIDTH, ROWS)]
+    assert calls == [(OUT, WIDTH)] * 2 * PIECES_OF_ROWS + [(WIDTH, OUT)] * PIECES_OF_ROWS + [(WIDTH, 256), (WIDTH, 64)]
+
+
+@needs_avx512
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [(65, [64]), (127, [64]), (256, [256]), (400, [256, 64, 64]), (1024, [1024]), (2449, [1024, 1024, 256, 64, 64])],
+)
+def test_rows_are_multiplied_in_pieces_of_few_sizes(
+    rows: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    before = linear.onednn_product
+
+    def count(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        read.append(len(hidden))
+        return before(hidden, weight, bias)
+
+    monkeypatch.setattr(linear, "onednn_product", count)
+    torch.manual_seed(0)
+    hidden, layer = torch.randn(rows, WIDTH), Linear(WIDTH, OUT)
+    with torch.no_grad():
+        close(layer(hidden), F.linear(hidden, layer.weight, layer.bias))
+    assert read == sizes
 
 
 @needs_avx512
@@ -89,11 +113,11 @@ def test_what_is_frozen_costs_nothing_backwards(calls: list[tuple[int, ...]]) ->
     hidden = torch.randn(ROWS, WIDTH)
     layer(hidden).sum().backward()
     assert layer.weight.grad is None and layer.bias.grad is not None
-    assert calls == [(OUT, WIDTH)]
+    assert calls == [(OUT, WIDTH)] * PIECES_OF_ROWS
 
 
 def few(layer: Linear) -> Tensor:
-    found: Tensor = layer(torch.randn(15, WIDTH))
+    found: Tensor = layer(torch.randn(63, WIDTH))
     return found
 
 
@@ -156,9 +180,11 @@ def test_without_the_operator_torch_multiplies(lacking: str, monkeypatch: pytest
 
 @needs_avx512
 def test_a_model_learns_the_same(calls: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    def learn(least: int) -> tuple[list[float], zoo.Model]:
-        monkeypatch.setattr(linear, "LEAST_PRODUCTS", least)
-        monkeypatch.setattr(linear, "LEAST_ROWS", least)
+    monkeypatch.setattr(linear, "PIECES", (16, 4))
+    monkeypatch.setattr(linear, "LEAST_ROWS", 4)
+
+    def learn(least_products: int) -> tuple[list[float], zoo.Model]:
+        monkeypatch.setattr(linear, "LEAST_PRODUCTS", least_products)
         model, features = make_dropless("text-classification"), make_features(12)
         run = make_run(model, features, batch_size=3, learning_rate=1e-3, epochs=3)
         return train(run, get_task(model.task), features, [], unwatched).losses, model
