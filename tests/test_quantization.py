@@ -14,7 +14,7 @@ from torch import nn
 import zoo
 from tests.checkpoints import write_tokenizer
 from zoo.errors import ExtraMissing, InvalidInput
-from zoo.quantization import MEASURED, quantizable, size_bytes
+from zoo.quantization import MEASURED, MOST_STEP_ROWS, _reads_int8, quantizable, quantize, size_bytes
 
 SIZES = {"vocab_size": 53, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 TASKS = {"gpt2": "text-generation", "llama": "text-generation", "t5": "text2text-generation", "bert": "fill-mask"}
@@ -96,6 +96,29 @@ def test_quantised_models_write_with_and_without_a_cache_alike(tmp_path: Path, k
     assert model.generate(TEXTS, max_new_tokens=6, num_beams=2) == copy.deepcopy(model).generate(
         TEXTS, max_new_tokens=6, num_beams=2
     )
+
+
+@pytest.mark.parametrize("rows", [1, 5, MOST_STEP_ROWS, MOST_STEP_ROWS + 1])
+def test_steps_in_bfloat16_read_8_bits_and_give_what_torchao_gives(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.ModuleDict({"one": nn.Linear(64, 96), "two": nn.Linear(96, 32, bias=False)}).to(torch.bfloat16)
+    quantize(layer, "int8")
+    read: list[int] = []
+    before = torch._weight_int8pack_mm
+
+    def count(hidden: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        read.append(len(hidden))
+        return before(hidden, weight, scales)
+
+    assert _reads_int8("cpu") and not _reads_int8("cuda")
+    monkeypatch.setattr(torch, "_weight_int8pack_mm", count)
+    hidden = torch.randn(1, rows, 64).to(torch.bfloat16)
+    with torch.inference_mode():
+        found = layer["two"](layer["one"](hidden))
+        assert read == ([rows, rows] if rows <= MOST_STEP_ROWS else [])
+        expected = nn.Linear.forward(layer["two"], nn.Linear.forward(layer["one"], hidden))  # type: ignore[arg-type]
+    assert found.shape == expected.shape == (1, rows, 32)
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
 
 
 def test_what_is_lost_is_not_saved_nor_trained(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, Literal, get_args
 
@@ -19,6 +20,7 @@ from zoo.layers.linear import is_plain
 Kind = Literal["int8", "int4"]
 KINDS: tuple[str, ...] = get_args(Kind)
 GROUP = 32  # numbers of a row that have a scale of their own, in 4 bits
+MOST_STEP_ROWS = 16  # from there on it is quicker to turn the matrix to bfloat16 (docs/measurements.md)
 ROWS = 16  # the kernel for 4 bits on a CPU takes matrices of so many rows, or a multiple
 
 
@@ -74,6 +76,41 @@ class BFloat16Linear(nn.Linear):
         return multiplied if self.bias is None else multiplied + self.bias
 
 
+class Int8Linear(nn.Linear):
+    """A linear layer in 8 bits. A step of a few rows in bfloat16 on a CPU reads the 8 bits themselves.
+
+    torchao turns all of a matrix to the dtype of what it is multiplied by first, each time: right for many rows, and
+    three to four times the work for a few.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (…, in). Returns (…, out)."""
+        rows = hidden.numel() // self.in_features
+        if rows > MOST_STEP_ROWS or hidden.dtype != torch.bfloat16 or not _reads_int8(hidden.device.type):
+            return super().forward(hidden)
+        weight: Any = self.weight
+        flat = hidden.reshape(rows, self.in_features)
+        multiplied = torch._weight_int8pack_mm(flat, weight.qdata, weight.scale.flatten().to(hidden.dtype))
+        multiplied = multiplied.view(*hidden.shape[:-1], self.out_features)
+        return multiplied if self.bias is None else multiplied + self.bias
+
+
+@cache
+def _reads_int8(device: str) -> bool:
+    """Tell whether torch's own product with 8 bits works here, by trying it: it is private."""
+    if device != "cpu":
+        return False
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 64, generator=generator).to(torch.bfloat16)
+    weight = torch.randint(-127, 128, (48, 64), dtype=torch.int8, generator=generator)
+    try:
+        with torch.inference_mode():
+            found = torch._weight_int8pack_mm(hidden, weight, torch.ones(48, dtype=torch.bfloat16))
+    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+        return False
+    return bool(torch.allclose(found.float(), hidden.float() @ weight.T.float(), atol=1, rtol=1e-2))
+
+
 def quantize(backbone: nn.Module, kind: str) -> None:
     """Quantise the layers of a backbone in place, one after the other: int8 by row, int4 by groups of 32 numbers.
 
@@ -90,6 +127,8 @@ def quantize(backbone: nn.Module, kind: str) -> None:
         if kind == "int4" and layer.weight.dtype != torch.bfloat16:
             layer.weight = nn.Parameter(layer.weight.detach().to(torch.bfloat16), requires_grad=False)
             layer.__class__ = BFloat16Linear
+        if kind == "int8":
+            layer.__class__ = Int8Linear
         torchao.quantize_(layer, _recipe(kind, layer.weight.is_cuda))
 
 

@@ -25,6 +25,8 @@ class Row:
     rounds: int = 7
     reach: float | None = None
     """The least ratio to transformers' time."""
+    quantize: str | None = None
+    """How Zoo holds its weights; transformers keeps them whole, and writes other tokens."""
 
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -57,6 +59,7 @@ ROWS = [
     Row("t5-small-fp32-b1", "t5-small", "float32", 1, 128, 64, reach=2.0),
     Row("t5-small-fp32-b8", "t5-small", "float32", 8, 128, 64, reach=2.2),
     Row("llama-1.1b-bf16-b1", "llama-1.1b", "bfloat16", 1, 16, 32, rounds=5, reach=1.4),
+    Row("llama-1.1b-int8-b1", "llama-1.1b", "bfloat16", 1, 16, 32, rounds=5, reach=1.8, quantize="int8"),
 ]
 
 
