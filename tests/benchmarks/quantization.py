@@ -1,7 +1,8 @@
 """What quantised weights cost: perplexity of a small GPT-2 on tiny Shakespeare, character by character.
 
 Trains the model on the first nine tenths of the text for some minutes, saves it, and measures the last tenth with the
-weights as they are and with each kind of quantised ones, the same characters each time.
+weights as they are and with each kind of quantised ones, the same characters each time; in bfloat16 a character a step, as
+texts are written.
 
     python tests/benchmarks/quantization.py input.txt /tmp/shakespeare --steps 300
 """
@@ -11,14 +12,15 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 import zoo
 
 CONTEXT, BATCH = 64, 16
-KINDS = (None, "int8", "int4")
 
 
 def read(path: Path) -> tuple[Tensor, Tensor]:
@@ -67,6 +69,22 @@ def perplexity(model: zoo.Model, ids: Tensor) -> float:
     return math.exp(sum(losses) / len(rows))
 
 
+def perplexity_of_steps(model: zoo.Model, ids: Tensor) -> float:
+    """Give the same where each character is read by itself, beside a cache of those before."""
+    rows = ids[: len(ids) // CONTEXT * CONTEXT].view(-1, CONTEXT)
+    backbone: Any = model.backbone
+    assert model.head is not None
+    total = 0.0
+    with torch.inference_mode():
+        for batch in rows.split(BATCH):
+            cache = backbone.new_cache(CONTEXT)
+            for place in range(CONTEXT - 1):
+                newest = batch[:, place : place + 1]
+                scores = model.head(backbone(newest, None, cache), newest, None)[:, 0].float()
+                total += float(F.cross_entropy(scores, batch[:, place + 1], reduction="sum"))
+    return math.exp(total / (len(rows) * (CONTEXT - 1)))
+
+
 def main() -> None:
     """Train unless that is done, and print a line for each kind."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,12 +95,20 @@ def main() -> None:
     trained_on, held_out = read(arguments.text)
     if not arguments.folder.exists():
         train(trained_on, arguments.folder, arguments.steps)
-    found: dict[str, float] = {}
-    for kind in KINDS:
-        model = zoo.load(arguments.folder, device="cpu", quantize=kind)
-        found[kind or "float32"] = perplexity(model, held_out)
-        print(json.dumps({"weights": kind or "float32", "perplexity": found[kind or "float32"],
-                          "ratio": found[kind or "float32"] / found["float32"]}), flush=True)  # fmt: skip
+    for dtype, kinds, measure in (
+        ("float32", ("int8", "int4"), perplexity),
+        ("bfloat16", ("int8",), perplexity_of_steps),
+    ):
+        whole = measure(zoo.load(arguments.folder, device="cpu", dtype=dtype), held_out)
+        show(dtype, whole, whole)
+        for kind in kinds:
+            model = zoo.load(arguments.folder, device="cpu", dtype=dtype, quantize=kind)
+            show(f"{dtype}, {kind}", measure(model, held_out), whole)
+
+
+def show(weights: str, found: float, whole: float) -> None:
+    """Print a line."""
+    print(json.dumps({"weights": weights, "perplexity": found, "ratio": found / whole}), flush=True)
 
 
 if __name__ == "__main__":

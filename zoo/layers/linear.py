@@ -110,7 +110,7 @@ class _Product(torch.autograd.Function):
 
 def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """hidden: (…, in); weight: (out, in). Returns (…, out)."""
-    rows = hidden.reshape(-1, weight.shape[1])
+    rows, weight = hidden.reshape(-1, weight.shape[1]), _without_holes(weight)
     if len(rows) in PIECES:
         return onednn_product(hidden, weight, bias)
     product = rows.new_empty(len(rows), len(weight))
@@ -121,6 +121,7 @@ def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _outer_product(turned: Tensor, read: Tensor) -> Tensor:
     """turned: (out, rows); read: (rows, in). Returns (out, in)."""
+    read = _without_holes(read)
     total = turned.new_zeros(len(turned), read.shape[1])
     for piece, of_known_size in _pieces(len(read)):
         if of_known_size:
@@ -128,6 +129,13 @@ def _outer_product(turned: Tensor, read: Tensor) -> Tensor:
         else:
             total.addmm_(turned[:, piece], read[piece])
     return total
+
+
+def _without_holes(matrix: Tensor) -> Tensor:
+    """Give a matrix whose rows or columns follow one another: of others oneDNN takes a hundred times as long."""
+    if matrix.is_contiguous() or matrix.t().is_contiguous():
+        return matrix
+    return matrix.t().contiguous().t() if matrix.stride(0) == 1 else matrix.contiguous()
 
 
 def _pieces(rows: int) -> Iterator[tuple[slice, bool]]:
