@@ -102,6 +102,7 @@ def test_quantised_models_write_with_and_without_a_cache_alike(tmp_path: Path, k
 def test_steps_in_bfloat16_read_8_bits_and_give_what_torchao_gives(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     layer = nn.ModuleDict({"one": nn.Linear(64, 96), "two": nn.Linear(96, 32, bias=False)}).to(torch.bfloat16)
+    layer["two"].weight = nn.Parameter(0.1 * torch.randn(96, 40).to(torch.bfloat16)[:, 3:35].t())  # as GPT-2's are
     quantize(layer, "int8")
     read: list[int] = []
     before = torch._weight_int8pack_mm

@@ -124,11 +124,13 @@ def quantize(backbone: nn.Module, kind: str) -> None:
         )
     torchao = _torchao()
     for layer in layers.values():
-        if kind == "int4" and layer.weight.dtype != torch.bfloat16:
-            layer.weight = nn.Parameter(layer.weight.detach().to(torch.bfloat16), requires_grad=False)
-            layer.__class__ = BFloat16Linear
+        weight = layer.weight.detach().contiguous()  # kernels take no parts of other matrices
         if kind == "int8":
             layer.__class__ = Int8Linear
+        elif weight.dtype != torch.bfloat16:
+            weight = weight.to(torch.bfloat16)
+            layer.__class__ = BFloat16Linear
+        layer.weight = nn.Parameter(weight, requires_grad=False)
         torchao.quantize_(layer, _recipe(kind, layer.weight.is_cuda))
 
 
