@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from sacrebleu import sentence_chrf
 
 import zoo
 from tests.checkpoints import write_checkpoint, write_lookup, write_tokenizer
+from tests.generation.samples import T5, write
+from zoo.training import findings
 from zoo.training.findings import Findings, Miss, examine
 
 NAMES = {0: "no", 1: "maybe", 2: "yes"}
@@ -83,6 +87,31 @@ def test_words_with_a_wrong_tag_are_counted_and_shown_among_those_beside_them(tm
     ids = torch.tensor([model.tokenizer.encode(["karin berlin"])[0].ids])
     sure = model(input_ids=ids).logits.softmax(-1).amax(-1)[0]  # here a token's scores depend on it alone
     assert [miss.score for miss in found.misses] == pytest.approx(sure[1:3].tolist())
+
+
+def test_written_texts_are_shown_where_they_are_least_like_the_right_ones(tmp_path: Path) -> None:
+    write(tmp_path / "t5", "T5ForConditionalGeneration", transformers.T5Config(**T5, decoder_start_token_id=0))
+    model = zoo.load(str(tmp_path / "t5"), "translation", device="cpu")
+    sources = ["the cat sat", "anna lives in berlin", "the film was good"]
+    answers = [answer.text for answer in model.generate(sources, max_new_tokens=12)]
+    targets = [answers[0], "karin", answers[2] + " karin"]
+    examples = [{"source": source, "target": target} for source, target in zip(sources, targets, strict=True)]
+    assert model.tokenizer is not None
+    longest = max(len(encoding.ids) for encoding in model.tokenizer.encode(targets, target=True))
+    answers = [answer.text for answer in model.generate(sources, max_new_tokens=2 * longest)]
+    likeness = [sentence_chrf(answer, [target]).score / 100 for answer, target in zip(answers, targets, strict=True)]
+    wrong = sorted((like, index) for index, like in enumerate(likeness) if answers[index] != targets[index])
+    assert len(wrong) >= 2
+    found = examine(model, examples)
+    assert (found.examined, found.misses_are) == (3, "Texts least like the right ones, by chrF")
+    assert list(found.misses) == [Miss(sources[i], targets[i], answers[i], like) for like, i in wrong]
+
+
+def test_of_texts_to_be_written_the_first_hundred_are_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "t5", "T5ForConditionalGeneration", transformers.T5Config(**T5, decoder_start_token_id=0))
+    model = zoo.load(str(tmp_path / "t5"), "summarization", device="cpu")
+    monkeypatch.setattr(findings, "MOST_WRITTEN", 2)
+    assert examine(model, [{"source": "the cat", "target": "a dog"}] * 3).examined == 2
 
 
 def test_tasks_without_right_and_wrong_answers_have_no_findings(tmp_path: Path) -> None:

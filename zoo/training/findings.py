@@ -10,15 +10,20 @@ from typing import Any
 from zoo.model import Model
 from zoo.tasks import get_task
 from zoo.tasks.base import IGNORED_LABEL, run
+from zoo.tasks.text2text_generation import Text2TextGeneration
 from zoo.tasks.text_classification import problem_type
 
 MOST_MISSES = 20
+MOST_WRITTEN = 100  # to write takes long
 WORDS_BESIDE = 8
 
 
 @dataclass(frozen=True)
 class Miss:
-    """An example with another answer than the right one. score: the model's, for its answer."""
+    """An example with another answer than the right one.
+
+    score: the model's, for its answer; of a written text how like the right one it is, chrF from 0 to 1.
+    """
 
     text: str
     expected: str
@@ -32,13 +37,14 @@ class Findings:
 
     confusion: how many examples, or words, had a label (row) and got one (column), in the order of `labels`; empty where
     there are none.
-    misses: those of which the model was most sure.
+    misses: those of which the model was most sure, or written texts least like the right ones; misses_are: which, in words.
     """
 
     examined: int = 0
     labels: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     misses: tuple[Miss, ...] = ()
+    misses_are: str = "Wrong answers that it was most sure of"
 
     def confusions(self) -> list[tuple[str, str, int]]:
         """Give (label, answer, count) of what was taken for something else, the most frequent first."""
@@ -54,8 +60,9 @@ class Findings:
 def examine(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int = 32) -> Findings:
     """Let a model answer examples, and give what it gets wrong.
 
-    examples: with the task's columns. Of text classification with one label a text, of the tags of words, and of
-    question answering; other tasks have no answer that is right or wrong by itself, and no findings.
+    examples: with the task's columns. Of text classification with one label a text, of the tags of words, of question
+    answering, and of the first hundred texts to be written; other tasks have no answer that is right or wrong by itself, and
+    no findings.
     """
     if model.task == "token-classification":
         return _tags(model, examples, batch_size)
@@ -63,6 +70,8 @@ def examine(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int
         return _classification(model, examples, batch_size)
     if model.task == "question-answering":
         return _answers(model, examples, batch_size)
+    if isinstance(get_task(model.task), Text2TextGeneration):
+        return _texts(model, examples[:MOST_WRITTEN], batch_size)
     return Findings()
 
 
@@ -115,6 +124,21 @@ def _answers(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: in
         if answer.text not in (right := example["answers"]["text"])
     ]
     return Findings(len(examples), misses=_surest(misses))
+
+
+def _texts(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int) -> Findings:
+    from sacrebleu import sentence_chrf
+
+    task = get_task(model.task)
+    features = task.encode_examples(examples, model, model.max_length)
+    written = [answer for answer, _ in task.records(features, model, batch_size) or ()]
+    misses = [
+        Miss(example["source"], example["target"], answer, sentence_chrf(answer, [example["target"]]).score / 100)
+        for example, answer in zip(examples, written, strict=True)
+        if answer != example["target"]
+    ]
+    least = sorted(misses, key=lambda miss: miss.score)[:MOST_MISSES]
+    return Findings(len(examples), misses=tuple(least), misses_are="Texts least like the right ones, by chrF")
 
 
 def _label(given: Any, labels: Sequence[str]) -> str:
