@@ -63,7 +63,8 @@ bench-hub: setup
 
 # Training on real data beside a loop over transformers' models; the data are yours: `make bench-train DATA=../data`.
 bench-train: $(VENV)/.demo
-	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA)
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA) --sides zoo transformers
+	$(BIN)/python -m tests.benchmarks.sst2 --data $(DATA) --sides lora zoo --examples 4000 --epochs 3
 	$(BIN)/python -m tests.benchmarks.wnut17 --data $(DATA)
 	$(BIN)/python -m tests.benchmarks.shakespeare --data $(DATA)
 	$(BIN)/python -m tests.benchmarks.multi30k --data $(DATA)

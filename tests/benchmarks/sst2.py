@@ -1,6 +1,7 @@
 """Two classes of sentences (SST-2): Zoo, Zoo with LoRA, and a plain loop over transformers' model.
 
-    python -m tests.benchmarks.sst2 --data DATA --examples 2000    # the figures of docs/measurements.md
+    python -m tests.benchmarks.sst2 --data DATA --sides zoo transformers
+    python -m tests.benchmarks.sst2 --data DATA --sides lora zoo --examples 4000 --epochs 3
 
 DATA/sst2 holds train.tsv and dev.tsv with the columns `sentence` and `label`. Each seed has a head and an order of its
 own; times are of tokenizing and training, without imports, loading and the evaluation on dev. The plain loop pads each
@@ -28,8 +29,8 @@ Rows = list[dict[str, str]]
 def main() -> None:
     parser = make_parser(__doc__, learning_rate=2e-4)
     parser.add_argument("--model", type=Path, default=minilm())
-    parser.add_argument("--examples", type=int, default=4000, help="training sentences; 0 for all")
-    parser.add_argument("--lora-learning-rate", type=float, default=3e-3)
+    parser.add_argument("--examples", type=int, default=2000, help="training sentences; 0 for all")
+    parser.add_argument("--lora-learning-rate", type=float, default=1e-3)
     parser.add_argument("--lora-rank", type=int, default=4)
     parser.add_argument("--lora-targets", nargs="+", default=LORA_TARGETS)
     take_turns(parser, {"zoo": run_zoo, "lora": run_lora, "transformers": run_transformers})

@@ -150,9 +150,8 @@ def _take_step(
             torch.autograd.backward(part * parallel.share.count)  # the ranks' gradients are averaged
         total += part.detach()
     norm = parallel.gradient_norm(parameters)
-    loss_value, norm_value = torch.stack(
-        [parallel.share.total(total), norm.to(total)]
-    ).tolist()  # one wait for the device
+    both = torch.stack([parallel.share.total(total), norm.to(total)])
+    loss_value, norm_value = both.tolist()  # one wait for the device
     _check(loss_value, state.step + 1, config)
     _check(norm_value, state.step + 1, config, "gradient's norm")
     parallel.clip(parameters, config.max_gradient_norm, norm)

@@ -67,7 +67,7 @@ def joined() -> Iterator[None]:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    if _is_joined() or not _are_launched():
+    if _is_joined() or not _are_well_launched():
         yield
         return
     on_gpu = torch.cuda.is_available()
@@ -147,8 +147,8 @@ def _is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _are_launched() -> bool:
-    """Raises InvalidInput for variables that are not complete, or no numbers."""
+def _are_well_launched() -> bool:
+    """Tell the same, having looked at what the launcher set. Raises InvalidInput where it is not complete, or no numbers."""
     given = {name: value for name in VARIABLES if (value := os.environ.get(name))}
     if given.get("WORLD_SIZE", "1") == "1":
         return False
