@@ -194,6 +194,36 @@ def test_without_the_operators_layers_go_on_unpacked(monkeypatch: pytest.MonkeyP
         is_available.cache_clear()
 
 
+class Reader(nn.Module):
+    """A layer of somebody else's, which reads what its children have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(24), nn.Linear(24, 20)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normalised = self.norm(hidden) * self.norm.weight.sum() + self.norm.eps
+        return of(self.linear, normalised) + self.linear.weight.sum() * self.linear.out_features
+
+
+def test_meanwhile_children_have_what_they_have_and_hooks_are_called(small: None) -> None:
+    torch.manual_seed(0)
+    reader, hidden = Reader(), torch.randn(2, 1, 24)
+    expected = reader(hidden).detach()
+    packed, before = PackedWeights([reader]), {name: dict(vars(module)) for name, module in reader.named_modules()}
+    with answering(packed):
+        same(reader(hidden), expected)
+        assert reader.linear is not reader._modules["linear"]
+        assert not hasattr(reader.linear, "no_such") and not hasattr(reader.norm, "_no_such")
+    assert {name: dict(vars(module)) for name, module in reader.named_modules()} == before
+    seen: list[str] = []
+    reader.norm.register_forward_hook(lambda *call: seen.append("norm"))
+    reader.linear.register_forward_pre_hook(lambda *call: seen.append("linear"))
+    with answering(packed):
+        same(reader(hidden), expected)
+    assert seen == ["norm", "linear"]
+
+
 def test_an_operator_that_gives_other_numbers_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     is_available.cache_clear()
     try:

@@ -10,7 +10,7 @@ are compared; training mode, loading and moving drop all copies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -79,6 +79,29 @@ class PackedLinear:
         """Give each layer's output by itself."""
         return torch.split_with_sizes(self(hidden), self._widths, -1)
 
+    def __getattr__(self, name: str) -> Any:
+        """Have what the layer has, the first of several."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._linears[0], name)
+
+
+class QuickNorm:
+    """A norm's arithmetic without its layers of Python, which take longer."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self._norm = norm
+        self._settings = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return torch.layer_norm(hidden, *self._settings)
+
+    def __getattr__(self, name: str) -> Any:
+        """Have what the norm has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._norm, name)
+
 
 class Scratch:
     """Memory for matrices on their way: used over and over, or the copies would lie between holes of their size."""
@@ -109,13 +132,14 @@ class PackedWeights:
 
     def __init__(self, roots: Sequence[nn.Module]) -> None:
         """roots: the modules in which linear layers are looked for."""
-        self._single: dict[nn.Linear, PackedLinear] = {}
+        self._single: dict[nn.Module, PackedLinear] = {}
         self._groups: list[tuple[Any, PackedLinear]] = []
         scratch = Scratch()
         modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
         self._norms = [
             module for module in modules if type(module) is nn.LayerNorm and "forward" not in module.__dict__
         ]
+        self._children = [(module, *entry) for module in modules for entry in module.named_children()]
         skipped = {getattr(module, name) for module in modules for name in getattr(module, "seldom", ())}
         for module in modules:
             group = [getattr(module, name) for name in getattr(module, "joinable", ())]
@@ -137,18 +161,26 @@ class PackedWeights:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the layers use them meanwhile."""
+        """Let the layers use them meanwhile.
+
+        torch looks for a module's child in three places, and for hooks at each call, which takes as long as a small
+        product: meanwhile a child is found at once, and one that is replaced is called without asking for hooks.
+        """
+        ways: dict[nn.Module, PackedLinear | QuickNorm] = {norm: QuickNorm(norm) for norm in self._norms}
+        ways.update(self._single)
         try:
-            for linear, packed in self._single.items():
-                linear.__dict__["forward"] = packed
-            for norm in self._norms:
-                norm.__dict__["forward"] = _quick(norm)
+            for layer, way in ways.items():
+                layer.__dict__["forward"] = way
+            for module, name, child in self._children:
+                module.__dict__[name] = child if child not in ways or _is_hooked(child) else ways[child]
             for module, packed in self._groups:
                 module.joined = packed
             yield
         finally:
-            for layer in (*self._single, *self._norms):
+            for layer in ways:
                 layer.__dict__.pop("forward", None)
+            for module, name, _ in self._children:
+                module.__dict__.pop(name, None)
             for module, _ in self._groups:
                 module.joined = None
 
@@ -213,12 +245,6 @@ def _pack(weight: Tensor) -> Tensor:
     return packed
 
 
-def _quick(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
-    """Give a norm's arithmetic without its layers of Python, which take longer."""
-    shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
-    return lambda hidden: torch.layer_norm(hidden, shape, weight, bias, eps)
-
-
 def _may_pack(linear: nn.Linear) -> bool:
     """Tell whether a layer is torch's own, over plain weights on a CPU, with nothing that others put in its way."""
     if not is_plain(linear) or "forward" in linear.__dict__:
@@ -233,8 +259,11 @@ def _may_pack(linear: nn.Linear) -> bool:
 
 def _may_join(linears: Sequence[Any]) -> bool:
     alike = {(linear.weight.dtype, linear.bias is None) for linear in linears if isinstance(linear, nn.Linear)}
-    hooked = any(linear._forward_hooks or linear._forward_pre_hooks for linear in linears)
-    return len(alike) == 1 and not hooked and all(map(_may_pack, linears))
+    return len(alike) == 1 and not any(map(_is_hooked, linears)) and all(map(_may_pack, linears))
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _tensors(linears: Sequence[nn.Linear]) -> list[Tensor]:
