@@ -112,6 +112,7 @@ def test_of_texts_to_be_written_the_first_hundred_are_examined(tmp_path: Path, m
     model = zoo.load(str(tmp_path / "t5"), "summarization", device="cpu")
     monkeypatch.setattr(findings, "MOST_WRITTEN", 2)
     assert examine(model, [{"source": "the cat", "target": "a dog"}] * 3).examined == 2
+    assert examine(model, []) == Findings()
 
 
 def test_tasks_without_right_and_wrong_answers_have_no_findings(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def examine(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int
         return _classification(model, examples, batch_size)
     if model.task == "question-answering":
         return _answers(model, examples, batch_size)
-    if isinstance(get_task(model.task), Text2TextGeneration):
+    if examples and isinstance(get_task(model.task), Text2TextGeneration):
         return _texts(model, examples[:MOST_WRITTEN], batch_size)
     return Findings()
 
