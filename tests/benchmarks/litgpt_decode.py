@@ -1,4 +1,4 @@
-"""Greedy decoding with litgpt, in an environment that has it: `python litgpt_decode.py PROMPT NEW`.
+"""Greedy decoding with litgpt, in an environment that has it: `python litgpt_decode.py PROMPT NEW THREADS`.
 
 Writes once for each line that it reads, and answers with how many tokens it wrote.
 """

@@ -144,6 +144,11 @@ def without_memory(layer: Linear) -> Tensor:
     return found
 
 
+def traced(layer: Linear) -> Tensor:
+    found: Tensor = torch.jit.trace(layer, torch.randn(ROWS, WIDTH), check_trace=False)(torch.randn(ROWS, WIDTH))
+    return found
+
+
 class Marked(Tensor):
     """A tensor of another kind, such as a quantised one or a share of one."""
 
@@ -154,7 +159,7 @@ def another_kind(layer: Linear) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("way", [few, narrow, wide, autocast, without_memory, another_kind])
+@pytest.mark.parametrize("way", [few, narrow, wide, autocast, without_memory, traced, another_kind])
 def test_all_else_is_torchs_own_layer(way: Callable[[Linear], Tensor], calls: list[tuple[int, ...]]) -> None:
     assert way(Linear(WIDTH, OUT)).shape[-1] == OUT
     assert calls == []

@@ -68,6 +68,8 @@ def is_available() -> bool:
 
 
 def _pays(hidden: Tensor, weight: Tensor) -> bool:
+    if torch._C._get_tracing_state() is not None:  # what is traced runs elsewhere, by torch's own operators
+        return False
     return (
         hidden.numel() * weight.shape[0] >= LEAST_PRODUCTS
         and hidden.numel() >= LEAST_ROWS * weight.shape[1]
