@@ -68,8 +68,8 @@ def is_available() -> bool:
 
 
 def _pays(hidden: Tensor, weight: Tensor) -> bool:
-    if torch._C._get_tracing_state() is not None:  # what is traced runs elsewhere, by torch's own operators
-        return False
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False  # what is traced may run elsewhere, by torch's own operators
     return (
         hidden.numel() * weight.shape[0] >= LEAST_PRODUCTS
         and hidden.numel() >= LEAST_ROWS * weight.shape[1]
@@ -78,7 +78,6 @@ def _pays(hidden: Tensor, weight: Tensor) -> bool:
         and type(weight) in (Tensor, nn.Parameter)
         and type(hidden) in (Tensor, nn.Parameter)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and is_available()
     )
 
