@@ -15,12 +15,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from zoo.errors import ExtraMissing, InvalidInput
-from zoo.layers.linear import is_plain
+from zoo.layers.linear import is_plain, is_right
 
 Kind = Literal["int8", "int4"]
 KINDS: tuple[str, ...] = get_args(Kind)
 GROUP = 32  # numbers of a row that have a scale of their own, in 4 bits
-MOST_STEP_ROWS = 16  # from there on it is quicker to turn the matrix to bfloat16 (docs/measurements.md)
+MOST_STEP_ROWS = 16  # beyond, to turn the matrix to bfloat16 takes no longer (docs/measurements.md)
 ROWS = 16  # the kernel for 4 bits on a CPU takes matrices of so many rows, or a multiple
 
 
@@ -77,7 +77,7 @@ class BFloat16Linear(nn.Linear):
 
 
 class Int8Linear(nn.Linear):
-    """A linear layer in 8 bits. A step of a few rows in bfloat16 on a CPU reads the 8 bits themselves.
+    """A linear layer in 8 bits. A step of a few rows in bfloat16 on a CPU, without gradients, reads the 8 bits themselves.
 
     torchao turns all of a matrix to the dtype of what it is multiplied by first, each time: right for many rows, and
     three to four times the work for a few.
@@ -86,7 +86,9 @@ class Int8Linear(nn.Linear):
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (…, in). Returns (…, out)."""
         rows = hidden.numel() // self.in_features
-        if rows > MOST_STEP_ROWS or hidden.dtype != torch.bfloat16 or not _reads_int8(hidden.device.type):
+        if not 0 < rows <= MOST_STEP_ROWS or hidden.dtype != torch.bfloat16 or hidden.device.type != "cpu":
+            return super().forward(hidden)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _reads_int8():
             return super().forward(hidden)
         weight: Any = self.weight
         flat = hidden.reshape(rows, self.in_features)
@@ -96,19 +98,13 @@ class Int8Linear(nn.Linear):
 
 
 @cache
-def _reads_int8(device: str) -> bool:
+def _reads_int8() -> bool:
     """Tell whether torch's own product with 8 bits works here, by trying it: it is private."""
-    if device != "cpu":
-        return False
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 64, generator=generator).to(torch.bfloat16)
     weight = torch.randint(-127, 128, (48, 64), dtype=torch.int8, generator=generator)
-    try:
-        with torch.inference_mode():
-            found = torch._weight_int8pack_mm(hidden, weight, torch.ones(48, dtype=torch.bfloat16))
-    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
-        return False
-    return bool(torch.allclose(found.float(), hidden.float() @ weight.T.float(), atol=1, rtol=1e-2))
+    scales, expected = torch.ones(48, dtype=torch.bfloat16), hidden.float() @ weight.T.float()
+    return is_right(lambda: torch._weight_int8pack_mm(hidden, weight, scales), expected, atol=1)
 
 
 def quantize(backbone: nn.Module, kind: str) -> None:

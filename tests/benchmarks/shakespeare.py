@@ -25,7 +25,7 @@ SIZES = {
 
 
 def main() -> None:
-    parser = make_parser(__doc__, batch_size=16, learning_rate=1e-3, epochs=100, seeds=1)
+    parser = make_parser(__doc__, batch_size=16, learning_rate=1e-3, epochs=100)
     parser.add_argument("--steps", type=int, default=200)
     take_turns(parser, {"zoo": run_zoo, "same-weights": run_same_weights, "transformers": run_transformers})
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from zoo.layers.linear import is_plain, multiply, onednn_product
+from zoo.layers.linear import is_plain, is_right, multiply, onednn_product
 
 WORTH_PACKING_TOKENS = 32  # packing takes the time that it saves in about thirty steps of one row
 LEAST_ELEMENTS = 2**16  # in smaller matrices a packed product's fixed cost is more than it saves
@@ -30,11 +30,24 @@ TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 1e-1}  # of the trial's sums 
 SAMPLES = 8  # rows and columns whose crossings are compared
 
 
-class PackedLinear:
+class Substitute:
+    """What is called in a layer's place, and has all that the layer has."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._layer, name)
+
+
+class PackedLinear(Substitute):
     """Linear layers that read the same input, one or several, over a prepared copy of their weights."""
 
     def __init__(self, linears: Sequence[nn.Linear], scratch: Scratch) -> None:
         """Join the layers' outputs in their order. Raises RuntimeError where oneDNN cannot take the weights."""
+        super().__init__(linears[0])
         self._linears = tuple(linears)
         self._tensors = _tensors(linears)
         self._values = [tensor.detach() for tensor in self._tensors]  # holds their memory, and so their addresses
@@ -79,28 +92,16 @@ class PackedLinear:
         """Give each layer's output by itself."""
         return torch.split_with_sizes(self(hidden), self._widths, -1)
 
-    def __getattr__(self, name: str) -> Any:
-        """Have what the layer has, the first of several."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._linears[0], name)
 
-
-class QuickNorm:
+class QuickNorm(Substitute):
     """A norm's arithmetic without its layers of Python, which take longer."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
-        self._norm = norm
+        super().__init__(norm)
         self._settings = norm.normalized_shape, norm.weight, norm.bias, norm.eps
 
     def __call__(self, hidden: Tensor) -> Tensor:
         return torch.layer_norm(hidden, *self._settings)
-
-    def __getattr__(self, name: str) -> Any:
-        """Have what the norm has."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._norm, name)
 
 
 class Scratch:
@@ -232,12 +233,8 @@ def is_available(dtype: torch.dtype) -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     weight, hidden = (torch.randn(rows, 64, generator=generator).to(dtype) for rows in (48, 3))
-    try:
-        with torch.inference_mode():
-            found = onednn_product(hidden, _pack(weight), None)
-    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
-        return False
-    return bool(torch.allclose(found.float(), hidden.float() @ weight.float().T, atol=TOLERANCES[dtype], rtol=1e-2))
+    expected = hidden.float() @ weight.float().T
+    return is_right(lambda: onednn_product(hidden, _pack(weight), None), expected, TOLERANCES[dtype])
 
 
 def _pack(weight: Tensor) -> Tensor:

@@ -131,10 +131,11 @@ def _texts(model: Model, examples: Sequence[Mapping[str, Any]], batch_size: int)
 
     task = get_task(model.task)
     features = task.encode_examples(examples, model, model.max_length)
-    written = [answer for answer, _ in task.records(features, model, batch_size) or ()]
+    records = task.records(features, model, batch_size)
+    assert records is not None
     misses = [
         Miss(example["source"], example["target"], answer, sentence_chrf(answer, [example["target"]]).score / 100)
-        for example, answer in zip(examples, written, strict=True)
+        for example, (answer, _) in zip(examples, records, strict=True)
         if answer != example["target"]
     ]
     least = sorted(misses, key=lambda miss: miss.score)[:MOST_MISSES]

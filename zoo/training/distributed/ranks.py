@@ -148,7 +148,7 @@ def _is_joined() -> bool:
 
 
 def _are_well_launched() -> bool:
-    """Tell the same, having looked at what the launcher set. Raises InvalidInput where it is not complete, or no numbers."""
+    """Tell what are_launched tells, and look at all that is set. Raises InvalidInput where it is not complete, or no numbers."""
     given = {name: value for name in VARIABLES if (value := os.environ.get(name))}
     if given.get("WORLD_SIZE", "1") == "1":
         return False
