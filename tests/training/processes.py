@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import socket
 import traceback
 from collections.abc import Callable, Mapping
@@ -30,9 +31,7 @@ def run_ranks(count: int, job: Callable[..., Any], *arguments: Any, **options: A
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     processes, readers = [], []
     for rank in range(count):
         facts = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -53,6 +52,18 @@ def run_ranks(count: int, job: Callable[..., Any], *arguments: Any, **options: A
             process.join(5)
             process.kill()
             process.join()
+
+
+def _free_port() -> int:
+    """Give a port that the system hands to nobody by itself, as it would one of its own choice to a server beside this."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def _results(readers: list[Connection]) -> list[Any]:
